@@ -1,0 +1,1 @@
+"""The broker: answers the trapped system calls of one session."""

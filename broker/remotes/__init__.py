@@ -1,0 +1,1 @@
+"""Remotes: where the files of a drive really are, behind one protocol."""

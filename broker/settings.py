@@ -1,0 +1,33 @@
+"""What a session is told to do, checked: the value that the policy file becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSettings:
+    """Where the files are: a URL such as ``file:///srv/share``, and options that its scheme knows."""
+
+    url: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MountSettings:
+    """One prefix. `prefix` is an absolute folder (``/drive``) or a scheme with its colon (``sommelier:``)."""
+
+    prefix: bytes
+    remote: RemoteSettings
+    read_only: bool = False
+    ttl: float = 1.0
+    """Seconds for which attributes and listings are trusted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    mounts: tuple[MountSettings, ...]
+    cache_directory: str
+    cache_limit: int
+    """Bytes of clean content that the cache may hold."""
