@@ -1,0 +1,147 @@
+"""Fetching: a file's content is in the mirror before anybody gets a descriptor of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Protocol
+
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.shared import Locks
+from broker.mirror.tree import Tree
+from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, VersionChanged
+
+CHUNK = 4 << 20
+_HOLE = 64 << 10
+"""Runs of zeros of this length stay holes."""
+
+
+class Stale(Exception):
+    """The node is no longer what was looked up; look it up again."""
+
+
+class Progress(Protocol):
+    """Told of long transfers."""
+
+    def transfer(self, what: str, path: Path, total: int) -> contextlib.AbstractContextManager[Step]: ...
+
+
+class Step(Protocol):
+    def __call__(self, count: int) -> None:
+        """So many more bytes are through."""
+
+
+class Quiet:
+    """The progress that nobody looks at."""
+
+    @contextlib.contextmanager
+    def transfer(self, what: str, path: Path, total: int) -> Iterator[Step]:
+        yield lambda count: None
+
+
+class Content:
+    """The content of the regular files of one mirror."""
+
+    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, progress: Progress) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._ledger = ledger
+        self._locks = locks
+        self._progress = progress
+
+    async def require(self, path: Path, file: int) -> Record:
+        """Have the whole content behind `file`, a descriptor of the mirror's node at `path`; what is on record.
+
+        The descriptor is open before the record is looked at: whoever empties a file for room makes sure first
+        that nobody has it open. Stale when the remote has another version by now.
+        """
+        ino = os.fstat(file).st_ino
+        record = self._ledger.peek(ino) or await self._ledger.get(ino)
+        if record is None:
+            raise Stale
+        if record.hydrated:
+            return record
+        async with self._locks.node(ino):
+            record = await self._ledger.get(ino)
+            if record is None:
+                raise Stale
+            if not record.hydrated:
+                record = await self._fetch(path, record)
+                await self._ledger.put(record)
+        return record
+
+    async def spare(self, file: int) -> Record:
+        """Like `require` for a file that is about to be truncated: what was not fetched is not needed any more.
+
+        A placeholder is emptied before it counts as complete, so that its zeros never do.
+        """
+        ino = os.fstat(file).st_ino
+        async with self._locks.node(ino):
+            record = await self._ledger.get(ino)
+            if record is None:
+                raise Stale
+            if not record.hydrated:
+                os.truncate(b"/proc/self/fd/%d" % file, 0)
+        return record
+
+    async def _fetch(self, path: Path, record: Record) -> Record:
+        target = os.open(self._tree.real(path), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            before = os.fstat(target)
+            if before.st_ino != record.ino:
+                raise Stale
+            digest = hashlib.blake2b(digest_size=32)
+            offset = 0
+            with self._progress.transfer("fetching", path, record.size) as step:
+                while offset < record.size:
+                    data = await self._read(path, record, offset)
+                    await asyncio.to_thread(_store, target, data, offset, digest)
+                    offset += len(data)
+                    step(len(data))
+            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
+        finally:
+            os.close(target)
+        return replace(record, hydrated=True, digest=digest.digest())
+
+    async def _read(self, path: Path, record: Record, offset: int) -> bytes:
+        try:
+            data = await self._remote.read(path, record.version, offset, min(CHUNK, record.size - offset))
+        except (VersionChanged, NotFound) as error:
+            raise Stale from error
+        if not data or len(data) > record.size - offset:
+            raise BadAnswer(path, f"the remote has {record.size} bytes by its listing but not by its content")
+        return data
+
+
+def _store(file: int, data: bytes, offset: int, digest: hashlib.blake2b) -> None:
+    """Write all but the holes: the placeholder is one hole of the right size."""
+    digest.update(data)
+    view = memoryview(data)
+    for start in range(0, len(data), _HOLE):
+        block = view[start : start + _HOLE]
+        if data.count(0, start, start + _HOLE) < len(block):
+            _write_all(file, block, offset + start)
+
+
+def _write_all(file: int, block: memoryview, offset: int) -> None:
+    while block:
+        written = os.pwrite(file, block, offset)
+        block, offset = block[written:], offset + written
+
+
+EMPTY_DIGEST = hashlib.blake2b(digest_size=32).digest()
+"""Of no content at all."""
+
+
+def digest_of(file: int) -> bytes:
+    """The digest of a file's content, read through `file` without moving its position."""
+    digest = hashlib.blake2b(digest_size=32)
+    offset = 0
+    while data := os.pread(file, CHUNK, offset):
+        digest.update(data)
+        offset += len(data)
+    return digest.digest()

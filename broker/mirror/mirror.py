@@ -1,0 +1,266 @@
+"""The mirror of one mount, as the handlers of system calls use it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable
+
+from broker.mirror.content import Content, Progress, Stale
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.lookup import Lookup
+from broker.mirror.names import Act, ActTwice, Names
+from broker.mirror.shared import Generation, Locks
+from broker.mirror.tree import SET_ID, Tree, changes_between
+from broker.mirror.writeback import WriteBack
+from broker.remotes.protocol import Path, Remote
+
+_ATTEMPTS = 8
+"""How often an open starts anew because the remote's file changed under it."""
+
+OpenAct = Callable[[bytes, int], int]
+"""Opens a real path with these flags under the program's identity; the broker's descriptor."""
+
+
+class Mirror:
+    """Every method makes real in the mirror what its call needs, lets the call act there, and tells the remote."""
+
+    def __init__(
+        self,
+        directory: str,
+        remote: Remote,
+        *,
+        ttl: float,
+        read_only: bool,
+        owners: bool,
+        progress: Progress,
+        tell: Callable[[str], None],
+    ) -> None:
+        """Call it inside the running loop. `directory` is private to the user and to this mount."""
+        self.tree = Tree(directory, owners=owners)
+        self.remote = remote
+        self._read_only = read_only
+        self._generation = Generation(os.path.join(directory, "generation"))
+        self._locks = Locks(os.path.join(directory, "locks"))
+        self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation)
+        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, ttl)
+        self._content = Content(remote, self.tree, self._ledger, self._locks, progress)
+        self._names = Names(remote, self.tree, self._ledger, self._locks, self._lookup)
+        self.writeback = WriteBack(remote, self.tree, self._ledger, self._locks, self._lookup, progress, tell)
+
+    async def look(self, path: Path) -> os.stat_result | None:
+        """lstat(2) of a node, trusted for the ttl; None if there is none."""
+        return await self._lookup.look(path)
+
+    def known_directory(self, path: Path) -> bool:
+        return self._lookup.known_directory(path)
+
+    async def listing(self, path: Path) -> None:
+        """Have all entries of a folder in the mirror."""
+        await self._lookup.listing(path)
+
+    def attributes(self, path: Path, ino: int) -> tuple[int | None, int | None]:
+        """What the remote knows better than the placeholder: (links, blocks of 512 bytes), None where native."""
+        record = self._ledger.peek(ino)
+        if record is None or record.dirty:
+            return None, None
+        if stat.S_ISDIR(record.mode):
+            return (None if self._lookup.is_listed(path) else record.nlink), None
+        return record.nlink, (None if record.hydrated else record.blocks)
+
+    async def open(self, path: Path, flags: int, act: OpenAct) -> int:
+        """open(2): a descriptor of the broker's whose content is complete.
+
+        Close-to-open: the node is validated once more although it is within the ttl. O_TRUNC takes effect when
+        the node is dirty on record.
+        """
+        began = time.monotonic()
+        for _ in range(_ATTEMPTS):
+            status = await self._lookup.look(path, since=began)
+            try:
+                if status is None:
+                    return await self._create(path, flags, act)
+                if flags & os.O_CREAT and flags & os.O_EXCL:
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+                if stat.S_ISREG(status.st_mode):
+                    return await self._open_regular(path, flags, act)
+                return await self._open_other(path, status, flags, act)
+            except Stale:
+                began = time.monotonic()
+                self._lookup.distrust(path)
+            except FileExistsError:
+                if flags & os.O_EXCL or not flags & os.O_CREAT:
+                    raise
+                self._lookup.distrust(path)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    async def require(self, path: Path) -> None:
+        """Have a file's content in the mirror, for a call that reads it by its name (execve, mmap after O_PATH)."""
+        os.close(await self.open(path, os.O_RDONLY, _open_as_broker))
+
+    async def mkdir(self, path: Path, act: Act) -> int:
+        self._writable()
+        return await self._names.mkdir(path, act)
+
+    async def mknod(self, path: Path, act: Act) -> int:
+        self._writable()
+        return await self._names.mknod(path, act)
+
+    async def symlink(self, path: Path, target: bytes, act: Act) -> int:
+        self._writable()
+        return await self._names.symlink(path, target, act)
+
+    async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
+        self._writable()
+        return await self._names.link(existing, path, act)
+
+    async def unlink(self, path: Path, act: Act) -> int:
+        self._writable()
+        return await self._names.unlink(path, act)
+
+    async def rmdir(self, path: Path, act: Act) -> int:
+        self._writable()
+        await self._lookup.listing(path)
+        return await self._names.rmdir(path, act)
+
+    async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
+        self._writable()
+        target = await self._lookup.look(new)
+        if target is not None and stat.S_ISDIR(target.st_mode):
+            await self._lookup.listing(new)
+        return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
+
+    async def change(self, path: Path, act: Act) -> int:
+        """chmod(2), chown(2), utimensat(2): what the call changed of the node goes to the remote.
+
+        A file that is being written has its attributes pushed with its content.
+        """
+        self._writable()
+        before = await self._lookup.look(path)
+        result = act(self.tree.real(path))
+        after = self.tree.lstat(path)
+        if before is None or after is None:
+            return result
+        changes = changes_between(before, after)
+        record = await self._ledger.get(after.st_ino)
+        if not changes or record is None or record.dirty:
+            return result
+        try:
+            attributes = await self.remote.set_attributes(path, changes)
+        except BaseException:
+            self.tree.restore(path, before)
+            raise
+        if stat.S_ISREG(after.st_mode) and after.st_mode & SET_ID:
+            os.chmod(self.tree.real(path), stat.S_IMODE(after.st_mode) & ~SET_ID)
+        await self._lookup.rebase(path, record, attributes)
+        return result
+
+    async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
+        """setxattr(2), or removexattr(2) when `value` is None."""
+        self._writable()
+        await self.load_xattrs(path)
+        result = act(self.tree.real(path))
+        attributes = await self.remote.set_xattr(path, name, value)
+        status = self.tree.lstat(path)
+        record = await self._ledger.get(status.st_ino) if status else None
+        if record is not None:
+            await self._lookup.rebase(path, record, attributes)
+        return result
+
+    async def load_xattrs(self, path: Path) -> None:
+        """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
+        if not self.remote.capabilities.extended_attributes:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        await self._lookup.look(path)
+        wanted = await self.remote.get_xattrs(path)
+        real = self.tree.real(path)
+        present = {os.fsencode(name) for name in os.listxattr(real, follow_symlinks=False)}
+        for name in present - set(wanted):
+            os.removexattr(real, name, follow_symlinks=False)
+        for name, value in wanted.items():
+            if name not in present or os.getxattr(real, name, follow_symlinks=False) != value:
+                os.setxattr(real, name, value, follow_symlinks=False)
+
+    async def truncate(self, path: Path, act: Act) -> int:
+        """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
+        self._writable()
+        file = await self.open(path, os.O_RDONLY, _open_as_broker)
+        try:
+            ino = os.fstat(file).st_ino
+            await self.writeback.hold(path, file, await self._content.require(path, file))
+            result = act(self.tree.real(path))
+            await self.writeback.push(ino, durable=False)
+        finally:
+            os.close(file)
+        return result
+
+    async def written(self, ino: int, *, durable: bool) -> None:
+        """close(2) or fsync(2) of a descriptor that may have been written through."""
+        await self.writeback.push(ino, durable=durable)
+
+    async def close(self) -> None:
+        self.writeback.close()
+        self._ledger.close()
+        self._locks.close()
+        self._generation.close()
+        self.tree.close()
+        await self.remote.close()
+
+    async def _create(self, path: Path, flags: int, act: OpenAct) -> int:
+        if not flags & os.O_CREAT:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        self._writable()
+        made = flags & ~os.O_TRUNC | os.O_EXCL
+        file = await self._names.create(path, lambda real: act(real, made))
+        if is_writing(flags):
+            await self._hold(path, file)
+        return file
+
+    async def _hold(self, path: Path, file: int) -> Record:
+        record = await self._content.require(path, file)
+        await self.writeback.hold(path, file, record)
+        return record
+
+    async def _open_regular(self, path: Path, flags: int, act: OpenAct) -> int:
+        if is_writing(flags):
+            self._writable()
+        real = self.tree.real(path)
+        if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
+            os.close(act(real, os.O_WRONLY))
+        file = act(real, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+        try:
+            if not is_writing(flags):
+                await self._content.require(path, file)
+            elif flags & os.O_TRUNC:
+                await self.writeback.hold(path, file, await self._content.spare(file))
+                os.truncate(b"/proc/self/fd/%d" % file, 0)
+            else:
+                await self._hold(path, file)
+        except BaseException:
+            os.close(file)
+            raise
+        return file
+
+    async def _open_other(self, path: Path, status: os.stat_result, flags: int, act: OpenAct) -> int:
+        if stat.S_ISDIR(status.st_mode):
+            if flags & os.O_CREAT:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            await self._lookup.listing(path)
+        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+            raise PermissionError(errno.EACCES, "a drive is nodev")
+        return act(self.tree.real(path), flags & ~os.O_CREAT)
+
+    def _writable(self) -> None:
+        if self._read_only:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def is_writing(flags: int) -> bool:
+    """Whether open flags give a descriptor, or a truncation, that changes the file."""
+    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
+
+
+def _open_as_broker(real: bytes, flags: int) -> int:
+    return os.open(real, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

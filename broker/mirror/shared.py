@@ -1,0 +1,145 @@
+"""What the sessions on one mirror share besides the files: change counters and locks, kept by the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import hashlib
+import mmap
+import os
+import struct
+from collections.abc import AsyncIterator
+
+_SESSIONS = 64
+"""Slots for sessions that change the ledger; one more shares the last."""
+_FOLDERS = 1024
+_SLOT = 8
+_FILE_SIZE = (_SESSIONS + _FOLDERS) * _SLOT
+_RETRY_FIRST, _RETRY_MOST = 0.001, 0.05
+"""Seconds between attempts at a lock that another session holds."""
+
+_FLOCK = struct.Struct("hhqqi4x")
+"""struct flock of fcntl(2): l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks)."""
+
+
+class Generation:
+    """Random numbers in a shared mapping that say "something changed" without a system call.
+
+    Each session writes a new number into its own slot when it has changed the ledger, and into a folder's slot
+    when it has changed the names in that folder. A number is never counted up: two sessions could count to the
+    same value.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_size < _FILE_SIZE:
+            os.ftruncate(self._file, _FILE_SIZE)
+        self._map = mmap.mmap(self._file, _FILE_SIZE)
+        self._slot = next((slot for slot in range(_SESSIONS - 1) if self._claim(slot)), _SESSIONS - 1)
+        self._seen = bytearray(self._map[: _SESSIONS * _SLOT])
+
+    def changed(self) -> bool:
+        """Whether another session has changed the ledger since `take`."""
+        return self._map[: _SESSIONS * _SLOT] != self._seen
+
+    def take(self) -> None:
+        """What is there now counts as known."""
+        self._seen[:] = self._map[: _SESSIONS * _SLOT]
+
+    def bump(self) -> None:
+        """Tell the other sessions that the ledger has changed; call it after the commit."""
+        number = os.urandom(_SLOT)
+        mine = slice(self._slot * _SLOT, (self._slot + 1) * _SLOT)
+        self._map[mine] = number
+        if self._slot < _SESSIONS - 1:
+            self._seen[mine] = number
+
+    def folder(self, path: bytes) -> bytes:
+        """A token that differs once any session has changed a name in that folder."""
+        start = self._folder_slot(path)
+        return self._map[start : start + _SLOT]
+
+    def touch_folder(self, path: bytes) -> None:
+        start = self._folder_slot(path)
+        self._map[start : start + _SLOT] = os.urandom(_SLOT)
+
+    def close(self) -> None:
+        self._map.close()
+        os.close(self._file)
+
+    def _claim(self, slot: int) -> bool:
+        return _try_lock(self._file, slot)
+
+    @staticmethod
+    def _folder_slot(path: bytes) -> int:
+        return (_SESSIONS + _number(path) % _FOLDERS) * _SLOT
+
+
+class Locks:
+    """Locks by number, held by one task of one session: an asyncio lock inside, an OFD lock between sessions.
+
+    The kernel drops an OFD lock when its holder dies, so a killed session leaves none behind (fcntl(2)).
+    """
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._inside: dict[int, tuple[asyncio.Lock, int]] = {}
+
+    @contextlib.asynccontextmanager
+    async def node(self, ino: int) -> AsyncIterator[None]:
+        """Held over fetching, pushing, replacing and evicting a node's content."""
+        async with self._hold(ino):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def names(self, *paths: bytes) -> AsyncIterator[None]:
+        """Held over a change of those names; taken in one order, so that two renames cannot wait in a ring."""
+        async with contextlib.AsyncExitStack() as stack:
+            for number in sorted({_number(path) | 1 << 62 for path in paths}):
+                await stack.enter_async_context(self._hold(number))
+            yield
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    @contextlib.asynccontextmanager
+    async def _hold(self, number: int) -> AsyncIterator[None]:
+        lock, users = self._inside.get(number, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._inside[number] = lock, users + 1
+        try:
+            async with lock:
+                pause = _RETRY_FIRST
+                while not _try_lock(self._file, number):
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _RETRY_MOST)
+                try:
+                    yield
+                finally:
+                    _unlock(self._file, number)
+        finally:
+            lock, users = self._inside[number]
+            if users == 1:
+                del self._inside[number]
+            else:
+                self._inside[number] = lock, users - 1
+
+
+def _number(path: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(path, digest_size=7).digest(), "little")
+
+
+def _try_lock(file: int, start: int) -> bool:
+    try:
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _unlock(file: int, start: int) -> None:
+    fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, start, 1, 0))
