@@ -1,0 +1,138 @@
+"""Turning a handler's reply into ioctls: the one place where the tracee is changed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from broker.kernel import native
+from broker.syscalls.call import Call
+from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
+from broker.table import RANGE_END, RANGE_START
+
+_CONTINUE = 1
+"""SECCOMP_USER_NOTIF_FLAG_CONTINUE."""
+ERESTARTSYS = 512
+"""The kernel restarts, interrupts or stops the call as the signal's handler asks (signal(7))."""
+_TRACERS = 4
+_AGAIN = 0.005
+"""Seconds after which a thread that another redirect of ours still holds is tried again."""
+_PATIENCE = 2.0
+
+
+class Answerer:
+    """Replies for one listener. The loop's thread has all signals blocked, as ADDFD needs."""
+
+    def __init__(self, listener: int, tell_once: Callable[[str], None]) -> None:
+        self._listener = listener
+        self._tell_once = tell_once
+        self._tracers = ThreadPoolExecutor(_TRACERS, thread_name_prefix="redirect")
+        self._next = RANGE_START
+
+    async def answer(self, call: Call, reply: Reply) -> None:
+        """Send the reply. ENOENT, the call is gone, is no error: what was to be handed over is closed."""
+        cookie = call.trapped.cookie
+        try:
+            match reply:
+                case Continue():
+                    native.send(self._listener, cookie, 0, 0, _CONTINUE)
+                case Return(value, memory):
+                    self._write(call, memory)
+                    native.send(self._listener, cookie, value, 0, 0)
+                case Fail(number):
+                    native.send(self._listener, cookie, 0, -number, 0)
+                case InstallFd():
+                    number = self._install(call, reply)
+                    native.send(self._listener, cookie, number, 0, 0)
+                case Redirect():
+                    await self._redirect(call, reply)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ESRCH):
+                return
+            native.send(self._listener, cookie, 0, -(error.errno or errno.EIO), 0)
+
+    def close(self) -> None:
+        self._tracers.shutdown(wait=False)
+
+    def _write(self, call: Call, memory: tuple[tuple[int, bytes | bytearray], ...]) -> None:
+        if memory and not native.id_valid(self._listener, call.trapped.cookie):
+            raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+        for address, data in memory:
+            if data:
+                native.write_memory(call.trapped.tid, address, data)
+
+    def _install(self, call: Call, reply: InstallFd) -> int:
+        """Inject, close the broker's copy, and only then reply: else exec sees ETXTBSY and locks linger."""
+        cookie = call.trapped.cookie
+        try:
+            chosen = self._choose(call, reply.least) if reply.ranged else None
+            if chosen is not None:
+                try:
+                    return native.add_fd(self._listener, cookie, reply.fd, chosen, reply.cloexec)
+                except OSError as error:
+                    if error.errno not in (errno.EBADF, errno.EMFILE):
+                        raise
+            return native.add_fd(self._listener, cookie, reply.fd, None, reply.cloexec)
+        finally:
+            os.close(reply.fd)
+
+    def _choose(self, call: Call, least: int) -> int | None:
+        """A free number of the range; None where a standard descriptor is free, which the program may count on.
+
+        Choosing and injecting happen without a pause on the loop's one thread, so nobody else injects between.
+        """
+        if not all(call.tracee.has_descriptor(number) for number in range(3)):
+            return None
+        start = max(self._next, least, RANGE_START)
+        numbers = [*range(start, RANGE_END + 1), *range(max(least, RANGE_START), start)]
+        for number in numbers:
+            if not call.tracee.has_descriptor(number):
+                self._next = number + 1 if number < RANGE_END else RANGE_START
+                return number
+        return None
+
+    async def _redirect(self, call: Call, reply: Redirect) -> None:
+        tgid = call.tracee.status.tgid
+        loop = asyncio.get_running_loop()
+        until = time.monotonic() + _PATIENCE
+        try:
+            while True:
+                try:
+                    await loop.run_in_executor(self._tracers, self._trace, call, reply, tgid)
+                    return
+                except PermissionError:
+                    if not _traced_by_us(tgid, call.trapped.tid) or time.monotonic() > until:
+                        raise
+                    await asyncio.sleep(_AGAIN)
+        except PermissionError:
+            self._tell_once(
+                f"{call.row.name} on a drive needs ptrace, which is refused for process {tgid}: "
+                "detach its debugger, or see `seccomp-drive check`"
+            )
+            raise
+        finally:
+            os.close(reply.fd)
+
+    def _trace(self, call: Call, reply: Redirect, tgid: int) -> int:
+        trapped = call.trapped
+        return native.redirect(
+            self._listener,
+            trapped.cookie,
+            trapped.tid,
+            tgid,
+            trapped.arch,
+            reply.fd,
+            reply.number,
+            reply.arguments,
+            reply.fd_argument,
+        )
+
+
+def _traced_by_us(tgid: int, tid: int) -> bool:
+    with open(f"/proc/{tgid}/task/{tid}/status") as lines:
+        tracer = next((int(line.split()[1]) for line in lines if line.startswith("TracerPid:")), 0)
+    return tracer != 0 and os.path.exists(f"/proc/{os.getpid()}/task/{tracer}")

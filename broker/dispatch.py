@@ -1,0 +1,98 @@
+"""One task per trapped call: from the lane's queue to a handler, and its reply to the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+
+from broker.answering import ERESTARTSYS, Answerer
+from broker.errors import errno_of
+from broker.kernel import native
+from broker.kernel.lane import Trapped
+from broker.syscalls.attributes import Handler
+from broker.syscalls.call import Call, Services
+from broker.syscalls.reply import Fail
+from broker.table import TABLE, Row
+
+LOG = logging.getLogger(__name__)
+
+_GLANCE = 0.05
+"""Seconds between two looks at the pending signals of those who wait."""
+
+
+class Dispatcher:
+    """Serves what the lane hands over until no process is left under the filter."""
+
+    def __init__(self, services: Services, handlers: Mapping[str, Handler], answerer: Answerer) -> None:
+        self._services = services
+        self._answerer = answerer
+        self._rows: dict[tuple[int, int], tuple[Row, Handler]] = {}
+        for row in TABLE:
+            for arch, number in ((native.AUDIT_ARCH_X86_64, row.x86_64), (native.AUDIT_ARCH_I386, row.i386)):
+                if number is not None:
+                    self._rows[arch, number] = row, handlers[row.name]
+        self._waiting: dict[asyncio.Task[None], tuple[Call, float]] = {}
+        self.ended = asyncio.Event()
+
+    async def serve(self) -> None:
+        """Run until the last process under the filter is gone and the last call has been answered."""
+        loop = asyncio.get_running_loop()
+        lane = self._services.lane
+        loop.add_reader(lane.event, self._take)
+        glancing = asyncio.ensure_future(self._glance())
+        lane.start()
+        try:
+            await self.ended.wait()
+        finally:
+            loop.remove_reader(lane.event)
+            glancing.cancel()
+            lane.stop()
+        if self._waiting:
+            await asyncio.wait(set(self._waiting))
+
+    def _take(self) -> None:
+        lane = self._services.lane
+        for trapped in lane.take():
+            row, handler = self._rows[trapped.arch, trapped.number]
+            call = Call(trapped, row, self._services)
+            task = asyncio.ensure_future(self._serve(call, handler))
+            self._waiting[task] = call, time.monotonic()
+            task.add_done_callback(self._waiting.pop)
+        if lane.ended:
+            self.ended.set()
+
+    async def _serve(self, call: Call, handler: Handler) -> None:
+        try:
+            reply = await handler(call)
+        except asyncio.CancelledError:
+            reply = Fail(ERESTARTSYS)
+        except Exception as error:
+            reply = Fail(errno_of(error))
+        try:
+            await self._answerer.answer(call, reply)
+        except OSError as error:
+            LOG.debug("%s of %d went unanswered: %s", call.row.name, call.trapped.tid, error)
+
+    async def _glance(self) -> None:
+        """End the waiting of those whom a signal wants to reach.
+
+        WAIT_KILLABLE_RECV lets only fatal signals through once a call was received. SigPnd is the thread's own;
+        ShdPnd may be meant for another thread, unless there is none.
+        """
+        while True:
+            await asyncio.sleep(_GLANCE)
+            now = time.monotonic()
+            for task, (call, since) in list(self._waiting.items()):
+                if now - since > _GLANCE and call.interruptible.allowed and _signalled(call.trapped):
+                    task.cancel()
+
+
+def _signalled(trapped: Trapped) -> bool:
+    with contextlib.suppress(OSError):
+        status = native.status(trapped.tid)
+        pending = status.pending | (status.shared_pending if status.threads == 1 else 0)
+        return bool(pending & ~status.blocked & ~status.ignored)
+    return False

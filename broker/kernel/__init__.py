@@ -1,0 +1,1 @@
+"""The thin adapter to the kernel: the listener, the lane, the tracee's memory and procfs, redirects."""

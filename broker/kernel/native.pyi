@@ -1,0 +1,106 @@
+"""System calls that the interpreter has no words for. All failures are OSError with the kernel's errno."""
+
+from typing import NamedTuple
+
+AUDIT_ARCH_X86_64: int
+AUDIT_ARCH_I386: int
+
+class Identity(NamedTuple):
+    """Who a call acts as: file-system ids, supplementary groups and effective capabilities (credentials(7))."""
+
+    fsuid: int
+    fsgid: int
+    groups: tuple[int, ...]
+    capabilities: int
+
+class Status(NamedTuple):
+    """What /proc/TID/status says of one thread. `ids` are (ruid, euid, suid, fsuid, rgid, egid, sgid, fsgid)."""
+
+    tgid: int
+    threads: int
+    umask: int
+    ids: tuple[int, int, int, int, int, int, int, int]
+    groups: tuple[int, ...]
+    effective: int
+    permitted: int
+    pending: int
+    shared_pending: int
+    blocked: int
+    ignored: int
+
+def seccomp(operation: int, flags: int, program: bytes) -> int:
+    """seccomp(2) with a sock_fprog made of `program`; the listener for NEW_LISTENER."""
+
+def sync_wake_up(listener: int) -> bool:
+    """Ask for SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP; False where the kernel has none (before 6.6)."""
+
+def send(listener: int, cookie: int, value: int, error: int, flags: int) -> None:
+    """SECCOMP_IOCTL_NOTIF_SEND; `error` is negative or 0. ENOENT when the call was cancelled."""
+
+def add_fd(listener: int, cookie: int, fd: int, number: int | None, cloexec: bool) -> int:
+    """SECCOMP_IOCTL_NOTIF_ADDFD without SEND: the number in the tracee; at `number` exactly if given (SETFD)."""
+
+def id_valid(listener: int, cookie: int) -> bool:
+    """SECCOMP_IOCTL_NOTIF_ID_VALID: whether the call still waits."""
+
+def read_memory(tid: int, address: int, length: int) -> bytes:
+    """Up to `length` bytes, cut off at the first page that cannot be read; EFAULT when there is none."""
+
+def read_string(tid: int, address: int, limit: int) -> bytes:
+    """The bytes before the NUL; ENAMETOOLONG when there is none within `limit`; EFAULT on a bad pointer."""
+
+def write_memory(tid: int, address: int, data: bytes | bytearray | memoryview) -> None:
+    """All of `data` into the tracee, or EFAULT. Check `id_valid` immediately before."""
+
+def status(tid: int) -> Status:
+    """ESRCH or ENOENT when the thread is gone."""
+
+def call(
+    arch: int,
+    number: int,
+    arguments: tuple[int | bytes | bytearray, ...],
+    identity: Identity | None = None,
+) -> int:
+    """Run one system call here, without the interpreter lock, and return its result.
+
+    bytes and bytearrays are passed as pointers to their content (bytes get a NUL behind them, as they have in
+    CPython); what the kernel writes into a bytearray stands there afterwards. With AUDIT_ARCH_I386 the call is made through the 32-bit entry,
+    with buffers copied below 4 GiB. With an identity, this thread alone takes it for the length of the call
+    (setfsuid, setfsgid, setgroups and capset by raw system calls) and takes its own back.
+    """
+
+def open_beneath(directory: int, path: bytes, flags: int, mode: int = 0) -> int:
+    """openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS and O_CLOEXEC."""
+
+def pidfd_open(pid: int, flags: int = 0) -> int: ...
+def pidfd_getfd(pidfd: int, number: int) -> int: ...
+def get_descriptor(tid: int, number: int) -> int:
+    """A copy, close-on-exec, of the open file description behind a tracee's descriptor; EBADF if it has none.
+
+    pidfd_open(2) with PIDFD_THREAD where the kernel has it (6.9), of the thread group otherwise; pidfd_getfd(2).
+    """
+
+def redirect(
+    listener: int,
+    cookie: int,
+    tid: int,
+    tgid: int,
+    arch: int,
+    descriptor: int,
+    number: int,
+    arguments: tuple[int, int, int, int, int, int],
+    descriptor_argument: int,
+) -> int:
+    """Let the tracee run another system call in place of the trapped one, changing its registers only.
+
+    `descriptor` is injected close-on-exec, its number in the tracee put into `arguments[descriptor_argument]`,
+    the system call `number` (of `arch`) is run with the cookie of `filter_cookie` in its sixth argument if that
+    argument is 0, the injected descriptor closed, and the registers restored with the result. Returns the
+    result (negative errno of the tracee's call, or 0 after a successful exec). The notification has been
+    answered when this returns. OSError when the redirect could not begin (EPERM: ptrace was refused; the
+    notification is then unanswered); ProcessLookupError when the tracee died on the way.
+    Blocks; call it on a worker thread, which traces for the length of the call.
+    """
+
+def filter_cookie() -> tuple[int, int]:
+    """The secret (low, high) halves that make a re-run call pass the filter; drawn at the first call, kept over fork."""

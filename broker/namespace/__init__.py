@@ -1,0 +1,1 @@
+"""Which place a path means: mounts and path resolution, without any I/O."""

@@ -1,0 +1,161 @@
+"""The composition root of a broker: everything that one session needs is built and joined here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import resource
+import socket
+import stat
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from broker.answering import Answerer
+from broker.dispatch import Dispatcher
+from broker.errors import SetupError
+from broker.kernel import native
+from broker.kernel.lane import Lane
+from broker.kernel.tracee import CAP_CHOWN, Credentials
+from broker.mirror.mirror import Mirror
+from broker.namespace.mounts import Mount, Mounts
+from broker.progress import Progress
+from broker.remotes.protocol import RemoteError
+from broker.remotes.registry import open_remote
+from broker.settings import MountSettings, Settings
+from broker.syscalls.call import Services
+from broker.syscalls.handlers import HANDLERS
+from broker.table import TABLE
+
+HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
+SCRIPT_QUESTION = b"/.seccomp-drive-exec"
+_LANES = 2
+
+
+def serve(settings: Settings, listener: int, ready: Callable[[], None], front: socket.socket) -> None:
+    """Serve one listener until no process is left under its filter. SetupError before `ready` was called."""
+    _raise_descriptor_limit()
+    os.umask(0)
+    asyncio.run(_serve(settings, listener, ready, front))
+
+
+@contextlib.asynccontextmanager
+async def mirrors_of(settings: Settings, tell: Callable[[str], None]) -> AsyncIterator[dict[int, Mirror]]:
+    """The mirrors of all mounts, by the number of the mount, each with its remote open."""
+    async with contextlib.AsyncExitStack() as stack:
+        mirrors = {}
+        for number, mount in enumerate(settings.mounts):
+            mirror = await _open_mirror(settings, mount, tell)
+            stack.push_async_callback(mirror.close)
+            mirrors[number] = mirror
+        yield mirrors
+
+
+def mirror_directory(settings: Settings, mount: MountSettings) -> str:
+    """Where the mirror of a mount is kept: one for each prefix and remote."""
+    key = hashlib.blake2b(mount.prefix + b"\0" + mount.remote.url.encode(), digest_size=12).hexdigest()
+    return os.path.join(settings.cache_directory, "mirrors", key)
+
+
+async def _serve(settings: Settings, listener: int, ready: Callable[[], None], front: socket.socket) -> None:
+    said: set[str] = set()
+
+    def tell_once(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            tell(message)
+
+    async with mirrors_of(settings, tell) as mirrors:
+        mounts = _mounts(settings, mirrors)
+        native.sync_wake_up(listener)
+        lane = _lane(listener, mounts, mirrors.values())
+        services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER)
+        answerer = Answerer(listener, tell_once)
+        dispatcher = Dispatcher(services, HANDLERS, answerer)
+        serving = asyncio.ensure_future(dispatcher.serve())
+        fronting = asyncio.ensure_future(_attend(front, mounts, mirrors))
+        recovering = [asyncio.ensure_future(mirror.writeback.recover()) for mirror in mirrors.values()]
+        ready()
+        await serving
+        await asyncio.gather(*recovering, return_exceptions=True)
+        for mirror in mirrors.values():
+            await mirror.writeback.flush()
+        with contextlib.suppress(OSError, TimeoutError):
+            await asyncio.wait_for(fronting, 5)
+        answerer.close()
+
+
+async def _open_mirror(settings: Settings, mount: MountSettings, tell: Callable[[str], None]) -> Mirror:
+    remote = await asyncio.to_thread(open_remote, mount.remote)
+    shown = f"{mount.prefix.decode(errors='backslashreplace')} ({mount.remote.url})"
+    try:
+        root = await remote.stat(b"")
+    except RemoteError as error:
+        raise SetupError(f"{shown}: {error}; check the remote and your access to it") from error
+    if not stat.S_ISDIR(root.mode):
+        raise SetupError(f"{shown}: the remote is not a folder; name the folder that holds the files")
+    directory = mirror_directory(settings, mount)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        return Mirror(
+            directory,
+            remote,
+            ttl=mount.ttl,
+            read_only=mount.read_only,
+            owners=_can_chown() and remote.capabilities.owners,
+            progress=Progress(mount.prefix),
+            tell=tell,
+        )
+    except OSError as error:
+        raise SetupError(f"{directory}: {error.strerror}; give a cache directory that you may write to") from error
+
+
+def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:
+    mounts = [
+        Mount(number, mount.prefix, mount.remote.url, mount.read_only, mount.ttl)
+        for number, mount in enumerate(settings.mounts)
+    ]
+    return Mounts(mounts, {number: mirror.tree.root for number, mirror in mirrors.items()})
+
+
+def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror]) -> Lane:
+    return Lane(
+        listener,
+        TABLE,
+        directories=[mount.prefix for mount in mounts if not mount.is_scheme] + [SCRIPT_QUESTION],
+        schemes=[mount.prefix for mount in mounts if mount.is_scheme],
+        mirrors=[mirror.tree.root for mirror in mirrors],
+        parents=list(mounts.parents()),
+        threads=_LANES,
+    )
+
+
+async def _attend(front: socket.socket, mounts: Mounts, mirrors: dict[int, Mirror]) -> None:
+    """Answer the front: push all when the program has ended, and say what could not be pushed."""
+    front.setblocking(False)
+    loop = asyncio.get_running_loop()
+    if not await loop.sock_recv(front, 64):
+        return
+    pending = []
+    for mount in mounts:
+        left = await mirrors[mount.number].writeback.flush()
+        pending += [mount.virtual(path).decode(errors="backslashreplace") for path in left]
+    await loop.sock_sendall(front, b"pushed" + json.dumps({"pending": pending}).encode())
+
+
+def tell(message: str) -> None:
+    """A line for the user, on stderr."""
+    print(f"seccomp-drive: {message}", file=sys.stderr, flush=True)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each file that is being written costs a descriptor."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _can_chown() -> bool:
+    return bool(native.status(os.getpid()).effective >> CAP_CHOWN & 1)

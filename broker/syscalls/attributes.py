@@ -1,0 +1,201 @@
+"""stat(2), access(2), readlink(2), statfs(2) and their kin: calls that only ask about a path."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from broker.kernel import native
+from broker.syscalls.call import Call, Target
+from broker.syscalls.reply import Continue, Fail, Reply, Return
+
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
+_FACCESSAT2 = 439
+XATTR_NAME_MAX = 255
+XATTR_SIZE_MAX = 65536
+
+Handler = Callable[[Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a stat structure of the kernel keeps what a placeholder has wrong: (offset, struct code)."""
+
+    size: int
+    nlink: tuple[int, str]
+    blocks: tuple[int, str]
+    ino: tuple[int, str]
+
+
+STAT_X86_64 = Layout(144, (16, "Q"), (64, "q"), (8, "Q"))
+STATX = Layout(256, (16, "I"), (48, "Q"), (32, "Q"))
+STAT_I386 = Layout(64, (10, "H"), (28, "I"), (4, "I"))
+STAT64_I386 = Layout(96, (20, "I"), (56, "Q"), (88, "Q"))
+
+
+def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | None = None) -> Handler:
+    """A handler of the stat(2) family: the structure goes to argument `output`; `flags` holds AT_SYMLINK_NOFOLLOW."""
+
+    async def handler(call: Call) -> Reply:
+        wanted = follow and not (flags is not None and call.integer(flags) & AT_SYMLINK_NOFOLLOW)
+        if not call.path():
+            return Continue()
+        target = await call.resolve(follow=wanted)
+        if target.native:
+            return Continue()
+        shape = STAT_I386 if layout is STAT_X86_64 and call.trapped.arch == native.AUDIT_ARCH_I386 else layout
+        buffer = bytearray(shape.size)
+        value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
+        if target.mirror is not None:
+            _complete(buffer, shape, target)
+        return Return(value, ((call.unsigned(output), buffer),))
+
+    return handler
+
+
+async def access(call: Call) -> Reply:
+    """access(2), faccessat(2), faccessat2(2): judged by the caller's real ids unless AT_EACCESS is given.
+
+    The replay always has AT_EACCESS, under an identity made of the ids that count: without it the kernel would
+    judge by the broker's own real ids.
+    """
+    mode_index = call.row.paths[0][1] + 1
+    flags = call.integer(3) if call.row.name == "faccessat2" else 0
+    if not call.path():
+        return Continue()
+    target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
+    if target.native:
+        return Continue()
+    credentials = call.services.credentials
+    judge = credentials.of if flags & AT_EACCESS else credentials.real_of
+    arguments = (-100, target.real, call.integer(mode_index), flags | AT_EACCESS, 0, 0)
+    return Return(native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, arguments, judge(call.tracee)))
+
+
+async def readlink(call: Call) -> Reply:
+    """readlink(2), readlinkat(2); links of /proc that lead into a mirror show the path on the drive."""
+    output = call.row.paths[0][1] + 1
+    room = call.integer(output + 1)
+    if room <= 0:
+        return Fail(errno.EINVAL)
+    path = call.path()
+    if path == b"/.seccomp-drive-exec":
+        script = call.services.scripts.pop(call.tracee.status.tgid, None)
+        return Fail(errno.ENOENT) if script is None else Return(len(script), ((call.unsigned(output), script),))
+    target = call.descriptor_target(call.dirfd()) if not path else await call.resolve(follow=False)
+    if target.mirror is None:
+        link = target.resolved.seen.target if target.resolved.seen else None
+        if link is not None:
+            place = call.place_of(link)
+            if place.mount is not None:
+                text = place.virtual[:room]
+                return Return(len(text), ((call.unsigned(output), text),))
+        if target.native:
+            return Continue()
+    buffer = bytearray(min(room, 4096))
+    size = call.act(
+        _paths(call, target), buffers={output: buffer}, integers={output + 1: len(buffer)}, identity=call.identity()
+    )
+    return Return(size, ((call.unsigned(output), buffer[:size]),))
+
+
+def statfs_with(output: int, size: int) -> Handler:
+    """A handler of statfs(2): the cache's file system, which is what writes are limited by."""
+
+    async def handler(call: Call) -> Reply:
+        target = await call.resolve(follow=True)
+        if target.native:
+            return Continue()
+        buffer = bytearray(size)
+        value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
+        return Return(value, ((call.unsigned(output), buffer),))
+
+    return handler
+
+
+def getxattr_with(*, follow: bool) -> Handler:
+    """getxattr(2), lgetxattr(2): only the ``user.`` names are kept, as on a file system without ACLs or labels."""
+
+    async def handler(call: Call) -> Reply:
+        target = await call.resolve(follow=follow)
+        if target.native:
+            return Continue()
+        name = call.string(1, XATTR_NAME_MAX + 1)
+        await _load(target, name)
+        room = min(call.unsigned(3), XATTR_SIZE_MAX)
+        buffer = bytearray(room)
+        size = call.act({0: target.real}, buffers={1: name, 2: buffer}, integers={3: room}, identity=call.identity())
+        return Return(size, ((call.unsigned(2), buffer[:size]),) if room else ())
+
+    return handler
+
+
+def listxattr_with(*, follow: bool) -> Handler:
+    """listxattr(2), llistxattr(2)."""
+
+    async def handler(call: Call) -> Reply:
+        target = await call.resolve(follow=follow)
+        if target.native:
+            return Continue()
+        await _load(target, b"user.")
+        room = min(call.unsigned(2), XATTR_SIZE_MAX)
+        buffer = bytearray(room)
+        size = call.act({0: target.real}, buffers={1: buffer}, integers={2: room}, identity=call.identity())
+        return Return(size, ((call.unsigned(1), buffer[:size]),) if room else ())
+
+    return handler
+
+
+async def load_descriptor_xattrs(call: Call) -> Reply:
+    """fgetxattr(2), flistxattr(2): the kernel answers once the attributes are in the mirror."""
+    target = call.descriptor_target(call.integer(0))
+    if target.mirror is not None:
+        await _load(target, call.string(1, XATTR_NAME_MAX + 1) if call.row.name == "fgetxattr" else b"user.")
+    return Continue()
+
+
+async def unsupported(call: Call) -> Reply:
+    """A call that a drive does not serve: EOPNOTSUPP there, the kernel's own answer elsewhere."""
+    for which in range(len(call.row.paths)):
+        if not call.path(which):
+            target = call.descriptor_target(call.dirfd(which))
+        else:
+            target = await call.resolve(which, follow=True, missing_ok=True)
+        if not target.native:
+            return Fail(errno.EOPNOTSUPP)
+    return Continue()
+
+
+async def socket_address(call: Call) -> Reply:
+    """bind(2), connect(2) to a path on a drive: a connect by the broker would falsify SO_PEERCRED."""
+    text = call.trapped.paths[0] if call.trapped.paths else None
+    if not text:
+        return Continue()
+    target = await call.resolve(follow=True, missing_ok=True, text=text)
+    return Continue() if target.native else Fail(errno.EOPNOTSUPP)
+
+
+async def _load(target: Target, name: bytes) -> None:
+    if not name.startswith(b"user."):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    if target.mirror is not None:
+        await target.mirror.load_xattrs(target.path)
+
+
+def _paths(call: Call, target: Target) -> dict[int, bytes]:
+    return {call.row.paths[0][1]: target.real}
+
+
+def _complete(buffer: bytearray, layout: Layout, target: Target) -> None:
+    """Links and blocks of a placeholder as the remote has them, so that `find` and `du` see the whole."""
+    assert target.mirror is not None
+    (ino,) = struct.unpack_from("<" + layout.ino[1], buffer, layout.ino[0])
+    nlink, blocks = target.mirror.attributes(target.path, ino)
+    if nlink is not None:
+        struct.pack_into("<" + layout.nlink[1], buffer, layout.nlink[0], nlink)
+    if blocks is not None:
+        struct.pack_into("<" + layout.blocks[1], buffer, layout.blocks[0], blocks)

@@ -1,0 +1,232 @@
+"""One trapped call as its handler sees it: arguments, paths, the caller, and the way to act as the caller."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from broker.kernel import native
+from broker.kernel.lane import Lane, Trapped
+from broker.kernel.native import Identity
+from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
+from broker.mirror.mirror import Mirror
+from broker.namespace.mounts import Mounts, Place
+from broker.namespace.resolve import Kind, Look, Resolved, Seen, resolve
+from broker.syscalls.reply import Interruptible
+from broker.table import Row
+
+PATH_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What handlers work with; built once, by the session."""
+
+    mounts: Mounts
+    mirrors: Mapping[int, Mirror]
+    lane: Lane
+    credentials: Credentials
+    listener: int
+    helper: str
+    """The path of the static exec helper."""
+    scripts: dict[int, bytes] = field(default_factory=dict)
+    """What the exec helper, by its thread group id, is about to ask for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a path argument leads, and how the broker reaches it."""
+
+    resolved: Resolved
+    real: bytes
+    mirror: Mirror | None
+
+    @property
+    def path(self) -> bytes:
+        """Relative to the drive's root."""
+        return self.resolved.place.path
+
+    @property
+    def native(self) -> bool:
+        """Whether the kernel reaches the right file by itself, on the local disk."""
+        return self.mirror is None and not self.resolved.crossed
+
+    @property
+    def missing(self) -> bool:
+        return self.resolved.seen is None
+
+    @property
+    def is_directory(self) -> bool:
+        return self.resolved.seen is not None and self.resolved.seen.kind is Kind.DIRECTORY
+
+
+class Call:
+    """A notification with its row of the table."""
+
+    __slots__ = ("interruptible", "row", "services", "tracee", "trapped")
+
+    def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
+        self.trapped = trapped
+        self.row = row
+        self.services = services
+        self.tracee = Tracee(trapped.tid)
+        self.interruptible = Interruptible()
+
+    def integer(self, index: int) -> int:
+        """An argument as a signed int."""
+        value = self.trapped.arguments[index] & 0xFFFFFFFF
+        return value - (1 << 32) if value & 0x80000000 else value
+
+    def unsigned(self, index: int) -> int:
+        """An argument as an unsigned long or a pointer."""
+        value = self.trapped.arguments[index]
+        return value & 0xFFFFFFFF if self.trapped.arch == native.AUDIT_ARCH_I386 else value
+
+    def string(self, index: int, limit: int = PATH_MAX) -> bytes:
+        """The string that an argument points to."""
+        return native.read_string(self.trapped.tid, self.unsigned(index), limit)
+
+    def memory(self, index: int, length: int) -> bytes:
+        """`length` bytes behind an argument; EFAULT if they are not all there."""
+        data = native.read_memory(self.trapped.tid, self.unsigned(index), length)
+        if len(data) < length:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return data
+
+    def path(self, which: int = 0) -> bytes:
+        """The text of a path argument of the row, as the lane read it."""
+        text = self.trapped.paths[which] if which < len(self.trapped.paths) else None
+        return self.string(self.row.paths[which][1]) if text is None else text
+
+    def dirfd(self, which: int = 0) -> int:
+        """The descriptor that a path argument is relative to; a call without one has the working directory."""
+        index = self.row.paths[which][0] if self.row.paths else None
+        return AT_FDCWD if index is None else self.integer(index)
+
+    def identity(self) -> Identity | None:
+        return self.services.credentials.of(self.tracee)
+
+    def umask(self, mode: int) -> int:
+        """A mode for a new file, less the caller's umask."""
+        return mode & 0o7777 & ~self.tracee.status.umask
+
+    def protect(self) -> None:
+        """From here on the call changes something: it is not interrupted any more."""
+        self.interruptible.allowed = False
+
+    def place_of(self, real: bytes) -> Place:
+        return self.services.mounts.place_of(real)
+
+    def descriptor_target(self, number: int) -> Target:
+        """The file behind a descriptor as the target of a call."""
+        real = self.tracee.descriptor(number)
+        place = self.place_of(real)
+        resolved = Resolved(place, Seen(Kind.OTHER), False, False, place.name)
+        return self._target(resolved)
+
+    async def resolve(
+        self,
+        which: int = 0,
+        *,
+        follow: bool,
+        by_name: bool = False,
+        create: bool = False,
+        missing_ok: bool = False,
+        how: int = 0,
+        text: bytes | None = None,
+    ) -> Target:
+        """Where a path argument leads, as the caller would see it."""
+        text = self.path(which) if text is None else text
+        base = self._base(text, which)
+        services = self.services
+        steps = resolve(
+            services.mounts,
+            base,
+            text,
+            follow=follow,
+            by_name=by_name,
+            create=create,
+            missing_ok=missing_ok,
+            how=how,
+            known_directory=self._known_directory,
+        )
+        try:
+            look = next(steps)
+            while True:
+                try:
+                    seen = await self._look(look)
+                except OSError as error:
+                    look = steps.throw(error)
+                else:
+                    look = steps.send(seen)
+        except StopIteration as done:
+            return self._target(done.value)
+
+    def act(
+        self,
+        paths: Mapping[int, bytes],
+        *,
+        buffers: Mapping[int, bytes | bytearray] | None = None,
+        integers: Mapping[int, int] | None = None,
+        identity: Identity | None = None,
+    ) -> int:
+        """Run the caller's own system call here, on real paths and local buffers, under `identity`."""
+        arguments: list[int | bytes | bytearray] = list(self.trapped.arguments)
+        for index, path in paths.items():
+            arguments[index] = path
+        for index, buffer in (buffers or {}).items():
+            arguments[index] = buffer
+        for index, value in (integers or {}).items():
+            arguments[index] = value
+        return native.call(self.trapped.arch, self.trapped.number, tuple(arguments), identity)
+
+    def _base(self, text: bytes, which: int) -> Place:
+        if text.startswith(b"/") or self.services.mounts.begins_with_scheme(text):
+            return self.place_of(b"/")
+        return self.place_of(self.tracee.directory(self.dirfd(which)))
+
+    def _known_directory(self, place: Place) -> bool:
+        return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)
+
+    async def _look(self, look: Look) -> Seen | None:
+        place = look.place
+        if place.mount is None:
+            return self._look_locally(place.path)
+        mirror = self.services.mirrors[place.mount.number]
+        status = await mirror.look(place.path)
+        return None if status is None else _seen(status, mirror.tree.real(place.path))
+
+    def _look_locally(self, path: bytes) -> Seen | None:
+        """The local disk as the tracee sees it: its root, and /proc/self as its own."""
+        if path == b"/proc/self":
+            return Seen(Kind.SYMLINK, b"%d" % self.tracee.status.tgid)
+        if path == b"/proc/thread-self":
+            return Seen(Kind.SYMLINK, b"%d/task/%d" % (self.tracee.status.tgid, self.tracee.tid))
+        real = self.tracee.root() + path
+        try:
+            status = os.lstat(real)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        magic = stat.S_ISLNK(status.st_mode) and path.startswith(b"/proc/") and path.count(b"/") > 2
+        return _seen(status, real, Kind.MAGIC if magic else Kind.SYMLINK)
+
+    def _target(self, resolved: Resolved) -> Target:
+        place = resolved.place
+        if place.mount is None:
+            return Target(resolved, self.tracee.root() + place.path, None)
+        mirror = self.services.mirrors[place.mount.number]
+        return Target(resolved, mirror.tree.real(place.path), mirror)
+
+
+def _seen(status: os.stat_result, real: bytes, link: Kind = Kind.SYMLINK) -> Seen | None:
+    if stat.S_ISDIR(status.st_mode):
+        return Seen(Kind.DIRECTORY)
+    if not stat.S_ISLNK(status.st_mode):
+        return Seen(Kind.OTHER)
+    try:
+        return Seen(link, os.readlink(real))
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,136 @@
+"""open(2) in all its forms, and truncate(2)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import stat
+import struct
+from collections.abc import Callable
+
+from broker.kernel import native
+from broker.kernel.tracee import AT_FDCWD
+from broker.mirror.mirror import is_writing
+from broker.namespace.resolve import Kind
+from broker.syscalls.call import Call, Target
+from broker.syscalls.descriptors import hidden_prefixes
+from broker.syscalls.redirects import redirect_open
+from broker.syscalls.reply import Continue, InstallFd, Reply, Return
+
+_OPENAT = 257
+O_TMPFILE = 0o20000000 | os.O_DIRECTORY
+_KNOWN_FLAGS = 0o37777703
+"""The open flags of fcntl.h: open(2) and openat(2) ignore others."""
+_OPEN_HOW = struct.Struct("QQQ")
+
+
+async def open_(call: Call) -> Reply:
+    """open(2): flags and mode follow the path."""
+    return await _open(call, call.unsigned(1) & _KNOWN_FLAGS, call.unsigned(2))
+
+
+async def creat(call: Call) -> Reply:
+    """creat(2)."""
+    return await _open(call, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, call.unsigned(1))
+
+
+async def openat(call: Call) -> Reply:
+    """openat(2)."""
+    return await _open(call, call.unsigned(2) & _KNOWN_FLAGS, call.unsigned(3))
+
+
+async def openat2(call: Call) -> Reply:
+    """openat2(2): struct open_how of at least 24 bytes."""
+    size = call.unsigned(3)
+    if size < _OPEN_HOW.size:
+        return Continue()
+    flags, mode, how = _OPEN_HOW.unpack(call.memory(2, _OPEN_HOW.size))
+    return await _open(call, flags, mode, how)
+
+
+async def truncate(call: Call) -> Reply:
+    """truncate(2)."""
+    target = await call.resolve(follow=True)
+    if target.native:
+        return Continue()
+    if target.mirror is None:
+        return Return(call.act({0: target.real}, identity=call.identity()))
+    if target.is_directory:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    identity = call.identity()
+    call.protect()
+    return Return(await target.mirror.truncate(target.path, lambda real: call.act({0: real}, identity=identity)))
+
+
+async def _open(call: Call, flags: int, mode: int, how: int = 0) -> Reply:
+    creating = bool(flags & os.O_CREAT) and not flags & os.O_PATH
+    exclusive = creating and bool(flags & os.O_EXCL)
+    target = await call.resolve(
+        follow=not flags & os.O_NOFOLLOW and not exclusive, create=creating, missing_ok=creating, how=how
+    )
+    if target.native:
+        return _show_prefix(call, target, flags)
+    if flags & O_TMPFILE == O_TMPFILE:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    if target.resolved.seen and target.resolved.seen.kind is not Kind.DIRECTORY and flags & os.O_DIRECTORY:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    call.services.lane.handed_out()
+    if flags & os.O_PATH:
+        return await redirect_open(call, target, flags)
+    if target.resolved.seen and target.resolved.seen.kind is Kind.SYMLINK:
+        raise OSError(errno.EEXIST if exclusive else errno.ELOOP, "")
+    return await _install(call, target, flags, mode)
+
+
+def _show_prefix(call: Call, target: Target, flags: int) -> Reply:
+    """A local folder above a prefix gets a ranged descriptor, so that its listing can show the prefix."""
+    reading = not flags & (os.O_PATH | os.O_CREAT) and not is_writing(flags)
+    if not (reading and target.is_directory and hidden_prefixes(call.services.mounts, target.resolved.place)):
+        return Continue()
+    call.services.lane.handed_out()
+    arguments = (AT_FDCWD, target.real, flags | os.O_CLOEXEC, 0, 0, 0)
+    folder = native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, call.identity())
+    return InstallFd(folder, bool(flags & os.O_CLOEXEC), ranged=True)
+
+
+async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
+    identity = call.identity()
+    mode = call.umask(mode) if flags & os.O_CREAT else 0
+
+    def act(real: bytes, wanted: int) -> int:
+        arguments = (AT_FDCWD, real, wanted | os.O_CLOEXEC | os.O_NOFOLLOW, mode, 0, 0)
+        return native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, identity)
+
+    cloexec = bool(flags & os.O_CLOEXEC)
+    if target.mirror is None or await _is_fifo(target):
+        return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)
+    if target.missing or flags & os.O_TRUNC:
+        call.protect()
+    file = await target.mirror.open(target.path, flags, act)
+    ranged = is_writing(flags) and stat.S_ISREG(os.fstat(file).st_mode)
+    return InstallFd(file, cloexec, ranged)
+
+
+async def _is_fifo(target: Target) -> bool:
+    assert target.mirror is not None
+    status = await target.mirror.look(target.path)
+    return status is not None and stat.S_ISFIFO(status.st_mode)
+
+
+async def _open_slowly(real: bytes, act: Callable[[], int]) -> int:
+    """Open what may wait for a partner (fifo(7)) on a thread of its own; a caller that goes away lets it go."""
+    waiting = asyncio.get_running_loop().run_in_executor(None, act)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            os.close(os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        waiting.add_done_callback(_close_opened)
+        raise
+
+
+def _close_opened(opened: asyncio.Future[int]) -> None:
+    if not opened.cancelled() and opened.exception() is None:
+        os.close(opened.result())

@@ -1,0 +1,156 @@
+"""Calls that must act on the program itself: chdir(2), execve(2), and opens with O_PATH, which ADDFD refuses.
+
+The tracee runs another system call in place of its own. What it needs in memory is taken from its own path string:
+the last component stands there already, and behind it a NUL, which is an empty path.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from broker.kernel import native
+from broker.syscalls.call import Call, Target
+from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
+
+AT_EMPTY_PATH = 0x1000
+_HEAD = 256
+"""How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
+
+_FCHDIR = {native.AUDIT_ARCH_X86_64: 81, native.AUDIT_ARCH_I386: 133}
+_OPENAT = {native.AUDIT_ARCH_X86_64: 257, native.AUDIT_ARCH_I386: 295}
+_EXECVEAT = {native.AUDIT_ARCH_X86_64: 322, native.AUDIT_ARCH_I386: 358}
+
+
+async def chdir(call: Call) -> Reply:
+    """chdir(2)."""
+    target = await call.resolve(follow=True)
+    if target.native:
+        return Continue()
+    if not target.is_directory:
+        return Fail(errno.ENOTDIR)
+    call.services.lane.handed_out()
+    directory = os.open(target.real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return Redirect(directory, _FCHDIR[call.trapped.arch], (0, 0, 0, 0, 0, 0))
+
+
+async def getcwd(call: Call) -> Reply:
+    """getcwd(2): a working directory in a mirror is shown as the path on the drive."""
+    place = call.place_of(call.tracee.directory(-100))
+    if place.mount is None:
+        return Continue()
+    text = place.virtual + b"\0"
+    if len(text) > call.unsigned(1):
+        return Fail(errno.ERANGE)
+    return Return(len(text), ((call.unsigned(0), text),))
+
+
+async def execve(call: Call) -> Reply:
+    """execve(2)."""
+    return await _exec(call, call.unsigned(1), call.unsigned(2), 0)
+
+
+async def execveat(call: Call) -> Reply:
+    """execveat(2)."""
+    return await _exec(call, call.unsigned(2), call.unsigned(3), call.integer(4))
+
+
+async def redirect_open(call: Call, target: Target, flags: int) -> Reply:
+    """An open with O_PATH, run by the tracee itself in the real folder.
+
+    Where the name in its string is not the real one (a symlink was followed, or the root of the drive), a
+    directory is opened for reading in its place, which serves all that an O_PATH descriptor does.
+    """
+    cloexec = bool(flags & os.O_CLOEXEC)
+    at = _last_component(call, target)
+    if at is None:
+        readable = flags & ~os.O_PATH & ~os.O_NOFOLLOW
+        return InstallFd(os.open(target.real, readable | os.O_RDONLY | os.O_CLOEXEC), cloexec)
+    parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return Redirect(parent, _OPENAT[call.trapped.arch], (0, at, flags, 0, 0, 0))
+
+
+async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
+    path = call.path()
+    if path:
+        target = await call.resolve(follow=not flags & 0x100)
+    else:
+        target = call.descriptor_target(call.dirfd())
+    interpreter = await _interpreter(call, target)
+    if interpreter is None and (target.native or not path):
+        return Continue()
+    if target.is_directory:
+        return Fail(errno.EACCES)
+    call.services.lane.handed_out()
+    number = _EXECVEAT[call.trapped.arch]
+    end = call.unsigned(call.row.paths[0][1]) + len(path)
+    if interpreter is not None:
+        _require_executable(call, target)
+        call.services.scripts[call.tracee.status.tgid] = b"\0".join((*interpreter, _shown(call, path, target), b""))
+        helper = os.open(call.services.helper, os.O_RDONLY | os.O_CLOEXEC)
+        return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
+    if target.mirror is not None:
+        await target.mirror.require(target.path)
+    at = _last_component(call, target)
+    if at is None:
+        file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC)
+        return Redirect(file, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
+    parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    return Redirect(parent, number, (0, at, argv, envp, 0, 0))
+
+
+async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None:
+    """(interpreter, argument) of a script that is on a drive or whose interpreter is; others are the kernel's."""
+    if target.missing or target.is_directory:
+        return None
+    if target.mirror is not None:
+        await target.mirror.require(target.path)
+    try:
+        file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        head = os.read(file, _HEAD)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+    line = shebang(head)
+    if line is None or not target.native:
+        return line
+    runs = await call.resolve(follow=True, missing_ok=True, text=line[0])
+    return None if runs.native else line
+
+
+def shebang(head: bytes) -> tuple[bytes, bytes] | None:
+    """(interpreter, argument) of a ``#!`` line as fs/binfmt_script.c reads it; None if there is none."""
+    if not head.startswith(b"#!"):
+        return None
+    line, newline, _ = head[2:].partition(b"\n")
+    words = (
+        line.strip(b" \t").split(b" ", 1) if b"\t" not in line else line.replace(b"\t", b" ").strip().split(b" ", 1)
+    )
+    if not words[0] or (not newline and len(words) == 1 and len(head) == _HEAD):
+        return None
+    return words[0], words[1].strip() if len(words) > 1 else b""
+
+
+def _require_executable(call: Call, target: Target) -> None:
+    """The kernel would have checked the script itself; faccessat2(2) with AT_EACCESS does."""
+    native.call(native.AUDIT_ARCH_X86_64, 439, (-100, target.real, os.X_OK, 0x200, 0, 0), call.identity())
+
+
+def _shown(call: Call, path: bytes, target: Target) -> bytes:
+    """What the interpreter is told to read: the path as the program gave it, where that still means the file."""
+    if call.dirfd() == -100 and path:
+        return path
+    return target.resolved.place.virtual
+
+
+def _last_component(call: Call, target: Target) -> int | None:
+    """Where, in the tracee's own string, the name stands that the file has in its real folder; None if nowhere."""
+    path = call.path()
+    name = target.resolved.place.name
+    if not name or target.resolved.name != name or path.endswith(b"/") or path.rpartition(b"/")[2] != name:
+        return None
+    return call.unsigned(call.row.paths[0][1]) + len(path) - len(name)

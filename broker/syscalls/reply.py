@@ -1,0 +1,57 @@
+"""What a handler answers. One place, the dispatcher, turns it into ioctls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The kernel runs the call as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """The call returns `value`; `memory` are (address, bytes) to write into the tracee before."""
+
+    value: int = 0
+    memory: tuple[tuple[int, bytes | bytearray], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The call fails with `errno` (positive)."""
+
+    errno: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstallFd:
+    """The broker's descriptor `fd` becomes one of the tracee's, and its number the result. It is closed here."""
+
+    fd: int
+    cloexec: bool
+    ranged: bool = False
+    """Whether it belongs into the range whose `close` is trapped."""
+    least: int = 0
+    """The lowest number that it may get (fcntl(F_DUPFD))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The tracee runs the system call `number` instead, with `fd` injected for argument `fd_argument`."""
+
+    fd: int
+    number: int
+    arguments: tuple[int, int, int, int, int, int]
+    fd_argument: int = 0
+
+
+Reply = Continue | Return | Fail | InstallFd | Redirect
+
+
+@dataclass(slots=True)
+class Interruptible:
+    """Whether a signal may end the wait for a call: until it has begun to change something."""
+
+    allowed: bool = field(default=True)
