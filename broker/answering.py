@@ -88,7 +88,7 @@ class Answerer:
         if not all(call.tracee.has_descriptor(number) for number in range(3)):
             return None
         start = max(self._next, least, RANGE_START)
-        numbers = [*range(start, RANGE_END + 1), *range(max(least, RANGE_START), start)]
+        numbers: list[int] = [*range(start, RANGE_END + 1), *range(max(least, RANGE_START), start)]
         for number in numbers:
             if not call.tracee.has_descriptor(number):
                 self._next = number + 1 if number < RANGE_END else RANGE_START

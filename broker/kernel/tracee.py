@@ -33,6 +33,14 @@ class Tracee:
             return os.readlink(b"/proc/%d/cwd" % self.tid)
         return self.descriptor(dirfd)
 
+    def is_removed(self, dirfd: int) -> bool:
+        """Whether the working directory, or a descriptor's, has no name any more."""
+        link = b"/proc/%d/cwd" % self.tid if dirfd == AT_FDCWD else b"/proc/%d/fd/%d" % (self.tid, dirfd)
+        try:
+            return os.stat(link).st_nlink == 0
+        except OSError:
+            return False
+
     def descriptor(self, number: int) -> bytes:
         """What /proc/TID/fd/N shows: a real path, or a text such as ``pipe:[7]``."""
         try:

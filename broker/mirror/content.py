@@ -74,7 +74,7 @@ class Content:
                 await self._ledger.put(record)
         return record
 
-    async def spare(self, file: int) -> Record:
+    async def spare(self, file: int) -> None:
         """Like `require` for a file that is about to be truncated: what was not fetched is not needed any more.
 
         A placeholder is emptied before it counts as complete, so that its zeros never do.
@@ -86,7 +86,6 @@ class Content:
                 raise Stale
             if not record.hydrated:
                 os.truncate(b"/proc/self/fd/%d" % file, 0)
-        return record
 
     async def _fetch(self, path: Path, record: Record) -> Record:
         target = os.open(self._tree.real(path), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

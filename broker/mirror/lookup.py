@@ -48,7 +48,7 @@ class Lookup:
         self._validated: dict[Path, float] = {}
         self._listed: dict[Path, float] = {}
         self._running: dict[tuple[str, Path], asyncio.Task[None]] = {}
-        self._identities: dict[str, Path] = {}
+        self._identities: dict[str, tuple[Path, int]] = {}
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
@@ -152,8 +152,12 @@ class Lookup:
             record = await self._ledger.get(status.st_ino) if status else None
             if status and record and (record.dirty or _same(status, record, attributes)):
                 return
-            with contextlib.suppress(FileNotFoundError):
-                await self._ledger.put(self._place(path, status, record, attributes))
+            try:
+                with self._tree.keeping_times(parent_of(path)) if path else contextlib.nullcontext():
+                    placed = self._place(path, status, record, attributes)
+            except FileNotFoundError:
+                return
+            await self._ledger.put(placed)
 
     def _place(
         self, path: Path, status: os.stat_result | None, record: Record | None, attributes: Attributes
@@ -181,16 +185,18 @@ class Lookup:
 
     def _link_or_create(self, path: Path, attributes: Attributes) -> int:
         """A second name of a file that the mirror has already becomes a hard link there too."""
-        if attributes.identity:
-            other = self._identities.get(attributes.identity)
-            if other is not None and other != path:
-                status = self._tree.lstat(other)
-                record = self._ledger.peek(status.st_ino) if status else None
-                if status and record and record.identity == attributes.identity:
-                    os.link(self._tree.real(other), self._tree.real(path), follow_symlinks=False)
-                    return status.st_ino
-            self._identities[attributes.identity] = path
-        return self._tree.create(path, attributes)
+        identity = attributes.identity
+        if identity is None:
+            return self._tree.create(path, attributes)
+        other, ino = self._identities.get(identity, (path, 0))
+        status = self._tree.lstat(other)
+        record = self._ledger.peek(ino)
+        if status and status.st_ino == ino and (record is None or record.identity == identity):
+            os.link(self._tree.real(other), self._tree.real(path), follow_symlinks=False)
+            return ino
+        ino = self._tree.create(path, attributes)
+        self._identities[identity] = path, ino
+        return ino
 
     def _in_use(self, path: Path) -> bool:
         file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -210,7 +216,8 @@ class Lookup:
             inos += [below.st_ino for _, below in self._tree.walk(path)]
         if not dirty.isdisjoint(inos):
             return
-        self._tree.remove(path)
+        with self._tree.keeping_times(parent_of(path)):
+            self._tree.remove(path)
         self.forget(path)
         await self._ledger.drop(*inos)
 
@@ -259,11 +266,12 @@ class Lookup:
 
     def _create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
         records = []
-        for entry in entries:
-            with contextlib.suppress(FileExistsError):
-                ino = self._link_or_create(join(path, entry.name), entry.attributes)
-                hydrated = not entry.attributes.is_regular
-                records.append(record_of(ino, entry.attributes, hydrated=hydrated))
+        with self._tree.keeping_times(path):
+            for entry in entries:
+                with contextlib.suppress(FileExistsError):
+                    ino = self._link_or_create(join(path, entry.name), entry.attributes)
+                    hydrated = not entry.attributes.is_regular
+                    records.append(record_of(ino, entry.attributes, hydrated=hydrated))
         return records
 
     async def _missing(self, path: Path, folder: Path, token: bytes) -> None:

@@ -7,9 +7,10 @@ import os
 import stat
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from broker.mirror.content import Content, Progress, Stale
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
 from broker.mirror.shared import Generation, Locks
@@ -22,6 +23,17 @@ _ATTEMPTS = 8
 
 OpenAct = Callable[[bytes, int], int]
 """Opens a real path with these flags under the program's identity; the broker's descriptor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Corrections to stat(2): None where the mirror's node has it right."""
+
+    nlink: int | None = None
+    blocks: int | None = None
+    """Of 512 bytes."""
+    set_id: int = 0
+    """Mode bits that the remote keeps and the mirror must not have."""
 
 
 class Mirror:
@@ -61,14 +73,17 @@ class Mirror:
         """Have all entries of a folder in the mirror."""
         await self._lookup.listing(path)
 
-    def attributes(self, path: Path, ino: int) -> tuple[int | None, int | None]:
-        """What the remote knows better than the placeholder: (links, blocks of 512 bytes), None where native."""
+    def shown(self, path: Path, ino: int) -> Shown:
+        """What the remote knows better than the mirror's node."""
         record = self._ledger.peek(ino)
-        if record is None or record.dirty:
-            return None, None
+        if record is None:
+            return Shown()
         if stat.S_ISDIR(record.mode):
-            return (None if self._lookup.is_listed(path) else record.nlink), None
-        return record.nlink, (None if record.hydrated else record.blocks)
+            return Shown(nlink=None if self._lookup.is_listed(path) else record.nlink)
+        set_id = record.mode & SET_ID if stat.S_ISREG(record.mode) else 0
+        if record.dirty:
+            return Shown(set_id=set_id)
+        return Shown(record.nlink, None if record.hydrated else record.blocks, set_id)
 
     async def open(self, path: Path, flags: int, act: OpenAct) -> int:
         """open(2): a descriptor of the broker's whose content is complete.
@@ -132,10 +147,10 @@ class Mirror:
             await self._lookup.listing(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
-    async def change(self, path: Path, act: Act) -> int:
+    async def change(self, path: Path, act: Act, *, writing: bool = False) -> int:
         """chmod(2), chown(2), utimensat(2): what the call changed of the node goes to the remote.
 
-        A file that is being written has its attributes pushed with its content.
+        `writing`: it came through a descriptor whose close will push the attributes with the content.
         """
         self._writable()
         before = await self._lookup.look(path)
@@ -145,7 +160,7 @@ class Mirror:
             return result
         changes = changes_between(before, after)
         record = await self._ledger.get(after.st_ino)
-        if not changes or record is None or record.dirty:
+        if not changes or record is None or (record.dirty and writing):
             return result
         try:
             attributes = await self.remote.set_attributes(path, changes)
@@ -189,7 +204,8 @@ class Mirror:
         file = await self.open(path, os.O_RDONLY, _open_as_broker)
         try:
             ino = os.fstat(file).st_ino
-            await self.writeback.hold(path, file, await self._content.require(path, file))
+            await self._content.require(path, file)
+            await self.writeback.hold(file)
             result = act(self.tree.real(path))
             await self.writeback.push(ino, durable=False)
         finally:
@@ -215,13 +231,8 @@ class Mirror:
         made = flags & ~os.O_TRUNC | os.O_EXCL
         file = await self._names.create(path, lambda real: act(real, made))
         if is_writing(flags):
-            await self._hold(path, file)
+            await self.writeback.hold(file)
         return file
-
-    async def _hold(self, path: Path, file: int) -> Record:
-        record = await self._content.require(path, file)
-        await self.writeback.hold(path, file, record)
-        return record
 
     async def _open_regular(self, path: Path, flags: int, act: OpenAct) -> int:
         if is_writing(flags):
@@ -234,10 +245,12 @@ class Mirror:
             if not is_writing(flags):
                 await self._content.require(path, file)
             elif flags & os.O_TRUNC:
-                await self.writeback.hold(path, file, await self._content.spare(file))
+                await self._content.spare(file)
+                await self.writeback.hold(file)
                 os.truncate(b"/proc/self/fd/%d" % file, 0)
             else:
-                await self._hold(path, file)
+                await self._content.require(path, file)
+                await self.writeback.hold(file)
         except BaseException:
             os.close(file)
             raise

@@ -78,6 +78,13 @@ class Tree:
             os.chmod(real, stat.S_IMODE(before.st_mode))
         os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
 
+    @contextlib.contextmanager
+    def keeping_times(self, folder: Path) -> Iterator[None]:
+        """For changes of a folder's names that are ours alone: they do not show in its times."""
+        before = os.stat(self.real(folder))
+        yield
+        os.utime(self.real(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
+
     def remove(self, path: Path) -> None:
         """Remove a node, a folder with all that is below it."""
         real = self.real(path)

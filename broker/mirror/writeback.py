@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from broker.mirror import leases
 from broker.mirror.closing import Closings
-from broker.mirror.content import Progress, digest_of
+from broker.mirror.content import Progress, Stale, digest_of
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup, join, parent_of, record_of
 from broker.mirror.shared import Locks
-from broker.mirror.tree import Tree, changes_of
+from broker.mirror.tree import SET_ID, Tree, changes_of
 from broker.remotes.protocol import Path, Remote, RemoteError, VersionChanged
 
 LOG = logging.getLogger(__name__)
@@ -57,13 +57,21 @@ class WriteBack:
         self._tasks: set[asyncio.Task[None]] = set()
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
 
-    async def hold(self, path: Path, file: int, record: Record) -> None:
-        """Before a writable descriptor is handed out: the node is dirty on record, and its last close watched."""
-        if record.ino not in self._held:
-            anchor = os.open(b"/proc/self/fd/%d" % file, os.O_PATH | os.O_CLOEXEC)
-            self._held[record.ino] = Held(anchor, self._closings.watch(file, record.ino))
-        if not record.dirty:
-            await self._ledger.put(replace(record, dirty=True, hydrated=True))
+    async def hold(self, file: int) -> None:
+        """Before a writable descriptor is handed out: the node is dirty on record, and its last close watched.
+
+        `file` is the open descriptor: who takes the node off the list sees a writer from now on, or was before.
+        """
+        ino = os.fstat(file).st_ino
+        async with self._locks.node(ino):
+            record = await self._ledger.get(ino)
+            if record is None:
+                raise Stale
+            if ino not in self._held:
+                anchor = os.open(b"/proc/self/fd/%d" % file, os.O_PATH | os.O_CLOEXEC)
+                self._held[ino] = Held(anchor, self._closings.watch(file, ino))
+            if not record.dirty:
+                await self._ledger.put(replace(record, dirty=True, hydrated=True))
 
     async def push(self, ino: int, *, durable: bool) -> None:
         """Bring the remote up to the mirror's content of a dirty file; its errors are the caller's.
@@ -103,7 +111,7 @@ class WriteBack:
                     return
                 status = os.fstat(file)
                 digest = await asyncio.to_thread(digest_of, file)
-                if digest == record.digest and status.st_mtime_ns == record.mtime_ns:
+                if digest == record.digest and _agrees(status, record):
                     await self._ledger.put(replace(record, dirty=False))
                     self._release(ino)
             finally:
@@ -136,9 +144,8 @@ class WriteBack:
                 left.discard(status.st_ino)
                 file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
-                    record = await self._ledger.get(status.st_ino)
-                    if record is not None:
-                        await self.hold(path, file, record)
+                    with contextlib.suppress(Stale):
+                        await self.hold(file)
                 finally:
                     os.close(file)
         await self._ledger.drop(*left)
@@ -159,7 +166,7 @@ class WriteBack:
         digest = await asyncio.to_thread(digest_of, file)
         changes = changes_of(status, owners=self._remote.capabilities.owners)
         if digest == record.digest and status.st_size == record.size and not durable:
-            if status.st_mtime_ns == record.mtime_ns and stat.S_IMODE(status.st_mode) == stat.S_IMODE(record.mode):
+            if _agrees(status, record):
                 return
             attributes = await self._remote.set_attributes(path, changes)
         else:
@@ -225,6 +232,12 @@ class WriteBack:
         if held is not None:
             self._closings.unwatch(held.watch)
             os.close(held.anchor)
+
+
+def _agrees(status: os.stat_result, record: Record) -> bool:
+    """Whether the attributes are those on record; set-id bits are the remote's alone."""
+    modes_differ = stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
+    return status.st_mtime_ns == record.mtime_ns and not modes_differ
 
 
 def conflict_name(path: Path, host: str, moment: time.struct_time) -> Path:

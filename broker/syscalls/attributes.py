@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from broker.kernel import native
+from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Reply, Return
 
@@ -26,15 +27,16 @@ class Layout:
     """Where a stat structure of the kernel keeps what a placeholder has wrong: (offset, struct code)."""
 
     size: int
+    ino: tuple[int, str]
+    mode: tuple[int, str]
     nlink: tuple[int, str]
     blocks: tuple[int, str]
-    ino: tuple[int, str]
 
 
-STAT_X86_64 = Layout(144, (16, "Q"), (64, "q"), (8, "Q"))
-STATX = Layout(256, (16, "I"), (48, "Q"), (32, "Q"))
-STAT_I386 = Layout(64, (10, "H"), (28, "I"), (4, "I"))
-STAT64_I386 = Layout(96, (20, "I"), (56, "Q"), (88, "Q"))
+STAT_X86_64 = Layout(144, ino=(8, "Q"), mode=(24, "I"), nlink=(16, "Q"), blocks=(64, "q"))
+STATX = Layout(256, ino=(32, "Q"), mode=(28, "H"), nlink=(16, "I"), blocks=(48, "Q"))
+STAT_I386 = Layout(64, ino=(4, "I"), mode=(8, "H"), nlink=(10, "H"), blocks=(28, "I"))
+STAT64_I386 = Layout(96, ino=(88, "Q"), mode=(16, "I"), nlink=(20, "I"), blocks=(56, "Q"))
 
 
 def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | None = None) -> Handler:
@@ -72,7 +74,7 @@ async def access(call: Call) -> Reply:
         return Continue()
     credentials = call.services.credentials
     judge = credentials.of if flags & AT_EACCESS else credentials.real_of
-    arguments = (-100, target.real, call.integer(mode_index), flags | AT_EACCESS, 0, 0)
+    arguments = (AT_FDCWD, target.real, call.integer(mode_index), flags | AT_EACCESS, 0, 0)
     return Return(native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, arguments, judge(call.tracee)))
 
 
@@ -193,9 +195,19 @@ def _paths(call: Call, target: Target) -> dict[int, bytes]:
 def _complete(buffer: bytearray, layout: Layout, target: Target) -> None:
     """Links and blocks of a placeholder as the remote has them, so that `find` and `du` see the whole."""
     assert target.mirror is not None
-    (ino,) = struct.unpack_from("<" + layout.ino[1], buffer, layout.ino[0])
-    nlink, blocks = target.mirror.attributes(target.path, ino)
-    if nlink is not None:
-        struct.pack_into("<" + layout.nlink[1], buffer, layout.nlink[0], nlink)
-    if blocks is not None:
-        struct.pack_into("<" + layout.blocks[1], buffer, layout.blocks[0], blocks)
+    shown = target.mirror.shown(target.path, _field(buffer, layout.ino))
+    if shown.nlink is not None:
+        _set_field(buffer, layout.nlink, shown.nlink)
+    if shown.blocks is not None:
+        _set_field(buffer, layout.blocks, shown.blocks)
+    if shown.set_id:
+        _set_field(buffer, layout.mode, _field(buffer, layout.mode) | shown.set_id)
+
+
+def _field(buffer: bytearray, field: tuple[int, str]) -> int:
+    value: int = struct.unpack_from("<" + field[1], buffer, field[0])[0]
+    return value
+
+
+def _set_field(buffer: bytearray, field: tuple[int, str], value: int) -> None:
+    struct.pack_into("<" + field[1], buffer, field[0], value)

@@ -13,12 +13,14 @@ from broker.kernel.lane import Lane, Trapped
 from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
-from broker.namespace.mounts import Mounts, Place
+from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import Kind, Look, Resolved, Seen, resolve
 from broker.syscalls.reply import Interruptible
 from broker.table import Row
 
 PATH_MAX = 4096
+_NOWHERE = Resolved(Place(None, b""), Seen(Kind.DIRECTORY), crossed=False, trailing=False, name=b"")
+"""What a removed folder is to us: the kernel's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class Call:
         """Where a path argument leads, as the caller would see it."""
         text = self.path(which) if text is None else text
         base = self._base(text, which)
+        if base is None:
+            return Target(_NOWHERE, b".", None)
         services = self.services
         steps = resolve(
             services.mounts,
@@ -163,7 +167,10 @@ class Call:
                 else:
                     look = steps.send(seen)
         except StopIteration as done:
-            return self._target(done.value)
+            target = self._target(done.value)
+        if target.mirror is not None and not target.resolved.name:
+            await target.mirror.look(target.path)
+        return target
 
     def act(
         self,
@@ -183,10 +190,14 @@ class Call:
             arguments[index] = value
         return native.call(self.trapped.arch, self.trapped.number, tuple(arguments), identity)
 
-    def _base(self, text: bytes, which: int) -> Place:
+    def _base(self, text: bytes, which: int) -> Place | None:
+        """Where the walk begins; None for a removed folder, in which only the kernel can say what `.` still is."""
         if text.startswith(b"/") or self.services.mounts.begins_with_scheme(text):
-            return self.place_of(b"/")
-        return self.place_of(self.tracee.directory(self.dirfd(which)))
+            return ROOT
+        dirfd = self.dirfd(which)
+        if b".." not in text.split(b"/") and self.tracee.is_removed(dirfd):
+            return None
+        return self.place_of(self.tracee.directory(dirfd))
 
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)

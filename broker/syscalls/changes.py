@@ -10,6 +10,7 @@ from broker.kernel import native
 from broker.syscalls.attributes import AT_SYMLINK_NOFOLLOW, XATTR_NAME_MAX, XATTR_SIZE_MAX, Handler
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Reply, Return
+from broker.table import RANGE_END, RANGE_START
 
 
 def change_with(*, follow: bool = True, flags: int | None = None, memory: Mapping[int, int] | None = None) -> Handler:
@@ -116,6 +117,7 @@ async def _change_descriptor(
                 lambda real: call.act(
                     {}, buffers={**buffers, **_empty(call)}, integers={fd_index or 0: file}, identity=identity
                 ),
+                writing=RANGE_START <= number <= RANGE_END,
             )
         )
     finally:

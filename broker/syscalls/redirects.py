@@ -10,6 +10,7 @@ import errno
 import os
 
 from broker.kernel import native
+from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
 
@@ -36,8 +37,8 @@ async def chdir(call: Call) -> Reply:
 
 async def getcwd(call: Call) -> Reply:
     """getcwd(2): a working directory in a mirror is shown as the path on the drive."""
-    place = call.place_of(call.tracee.directory(-100))
-    if place.mount is None:
+    place = call.place_of(call.tracee.directory(AT_FDCWD))
+    if place.mount is None or call.tracee.is_removed(AT_FDCWD):
         return Continue()
     text = place.virtual + b"\0"
     if len(text) > call.unsigned(1):
@@ -85,7 +86,9 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
     number = _EXECVEAT[call.trapped.arch]
     end = call.unsigned(call.row.paths[0][1]) + len(path)
     if interpreter is not None:
-        _require_executable(call, target)
+        runs = await call.resolve(follow=True, text=interpreter[0])
+        for needed in (target, runs):
+            _require_executable(call, needed)
         call.services.scripts[call.tracee.status.tgid] = b"\0".join((*interpreter, _shown(call, path, target), b""))
         helper = os.open(call.services.helper, os.O_RDONLY | os.O_CLOEXEC)
         return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
@@ -136,13 +139,15 @@ def shebang(head: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _require_executable(call: Call, target: Target) -> None:
-    """The kernel would have checked the script itself; faccessat2(2) with AT_EACCESS does."""
-    native.call(native.AUDIT_ARCH_X86_64, 439, (-100, target.real, os.X_OK, 0x200, 0, 0), call.identity())
+    """As the kernel would have checked script and interpreter, before the program is replaced by the helper."""
+    if target.is_directory:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    native.call(native.AUDIT_ARCH_X86_64, 439, (AT_FDCWD, target.real, os.X_OK, 0x200, 0, 0), call.identity())
 
 
 def _shown(call: Call, path: bytes, target: Target) -> bytes:
     """What the interpreter is told to read: the path as the program gave it, where that still means the file."""
-    if call.dirfd() == -100 and path:
+    if call.dirfd() == AT_FDCWD and path:
         return path
     return target.resolved.place.virtual
 
