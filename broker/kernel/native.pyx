@@ -1,0 +1,389 @@
+"""System calls that the interpreter has no words for. All failures are OSError with the kernel's errno."""
+
+import errno as _errno
+import os
+from typing import NamedTuple
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from posix.types cimport pid_t
+
+
+cdef extern from "<linux/audit.h>":
+    enum:
+        _X86_64 "AUDIT_ARCH_X86_64"
+        _I386 "AUDIT_ARCH_I386"
+
+cdef extern from "<linux/filter.h>":
+    struct sock_filter:
+        pass
+    struct sock_fprog:
+        unsigned short len
+        sock_filter *filter
+
+cdef extern from "<linux/openat2.h>":
+    struct open_how:
+        uint64_t flags
+        uint64_t mode
+        uint64_t resolve
+    enum:
+        RESOLVE_BENEATH
+        RESOLVE_NO_SYMLINKS
+        RESOLVE_NO_MAGICLINKS
+
+cdef extern from "<fcntl.h>":
+    enum:
+        O_CLOEXEC
+        O_EXCL
+        O_CREAT
+        O_TMPFILE
+
+cdef extern from "<sys/syscall.h>":
+    enum:
+        SYS_seccomp
+        SYS_openat2
+        SYS_pidfd_open
+        SYS_pidfd_getfd
+        SYS_getrandom
+
+cdef extern from "<unistd.h>":
+    long syscall(long number, ...) nogil
+    int _close "close"(int fd) nogil
+
+cdef extern from "src/notification.h":
+    int notification_send(int listener, uint64_t id, int64_t value, int error, unsigned flags) nogil
+    int notification_add_fd(int listener, uint64_t id, int fd, int number, bint cloexec) nogil
+    bint notification_valid(int listener, uint64_t id) nogil
+    bint notification_sync_wake_up(int listener) nogil
+
+cdef extern from "src/tracee.h":
+    struct tracee_status:
+        int tgid
+        int threads
+        unsigned umask
+        unsigned ids[8]
+        uint64_t effective
+        uint64_t permitted
+        uint64_t pending
+        uint64_t shared_pending
+        uint64_t blocked
+        uint64_t ignored
+        unsigned *groups
+        size_t group_count
+    long tracee_read(pid_t tid, uint64_t address, void *buffer, size_t length) nogil
+    long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit) nogil
+    int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length) nogil
+    int tracee_status_read "tracee_status"(pid_t tid, tracee_status *status) nogil
+
+cdef extern from "src/perform.h":
+    struct identity_t "identity":
+        unsigned fsuid
+        unsigned fsgid
+        const unsigned *groups
+        size_t group_count
+        uint64_t capabilities
+    struct argument:
+        uint64_t value
+        void *buffer
+        size_t length
+        bint writable
+    int perform(uint32_t arch, long number, const argument *arguments, const identity_t *who, long *result) nogil
+
+cdef extern from "src/redirect.h":
+    struct _redirect "redirect":
+        int listener
+        uint64_t id
+        pid_t tid
+        pid_t tgid
+        uint32_t arch
+        int descriptor
+        long number
+        uint64_t arguments[6]
+        int descriptor_argument
+        uint64_t cookie
+    int _run_redirect "redirect"(const _redirect *order, long *result) nogil
+
+
+AUDIT_ARCH_X86_64 = <uint32_t>_X86_64
+AUDIT_ARCH_I386 = <uint32_t>_I386
+
+
+class Identity(NamedTuple):
+    fsuid: int
+    fsgid: int
+    groups: tuple
+    capabilities: int
+
+
+class Status(NamedTuple):
+    tgid: int
+    threads: int
+    umask: int
+    ids: tuple
+    groups: tuple
+    effective: int
+    permitted: int
+    pending: int
+    shared_pending: int
+    blocked: int
+    ignored: int
+
+
+cdef long check(long result) except -1:
+    """`result`, or OSError for a negative errno."""
+    if result < 0:
+        raise OSError(-result, os.strerror(-result))
+    return result
+
+
+cdef long last(long result) except -1:
+    """The same for a call that leaves its error in errno."""
+    return check(-errno if result < 0 else result)
+
+
+def seccomp(unsigned operation, unsigned flags, bytes program):
+    cdef sock_fprog filters
+    if len(program) % sizeof(sock_filter) or len(program) // sizeof(sock_filter) > 0xFFFF:
+        raise OSError(_errno.EINVAL, "not a whole number of BPF instructions")
+    filters.len = len(program) // sizeof(sock_filter)
+    filters.filter = <sock_filter *>PyBytes_AS_STRING(program)
+    return last(syscall(SYS_seccomp, operation, flags, &filters))
+
+
+def sync_wake_up(int listener):
+    return bool(notification_sync_wake_up(listener))
+
+
+def send(int listener, uint64_t cookie, int64_t value, int error, unsigned flags):
+    cdef int sent
+    with nogil:
+        sent = notification_send(listener, cookie, value, error, flags)
+    check(sent)
+
+
+def add_fd(int listener, uint64_t cookie, int fd, number, bint cloexec):
+    cdef int wanted = -1 if number is None else number
+    cdef int added
+    if number is not None and wanted < 0:
+        raise OSError(_errno.EBADF, os.strerror(_errno.EBADF))
+    with nogil:
+        added = notification_add_fd(listener, cookie, fd, wanted, cloexec)
+    return check(added)
+
+
+def id_valid(int listener, uint64_t cookie):
+    return bool(notification_valid(listener, cookie))
+
+
+def read_memory(pid_t tid, uint64_t address, size_t length):
+    cdef char *buffer = <char *>malloc(length + 1)
+    cdef long got
+    if buffer == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            got = tracee_read(tid, address, buffer, length)
+        return PyBytes_FromStringAndSize(buffer, check(got))
+    finally:
+        free(buffer)
+
+
+def read_string(pid_t tid, uint64_t address, size_t limit):
+    cdef char *buffer = <char *>malloc(limit + 1)
+    cdef long got
+    if buffer == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            got = tracee_read_string(tid, address, buffer, limit)
+        return PyBytes_FromStringAndSize(buffer, check(got))
+    finally:
+        free(buffer)
+
+
+def write_memory(pid_t tid, uint64_t address, data):
+    cdef Py_buffer view
+    cdef int written
+    PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+    try:
+        with nogil:
+            written = tracee_write(tid, address, view.buf, view.len)
+        check(written)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def status(pid_t tid):
+    cdef tracee_status found
+    cdef int error
+    with nogil:
+        error = tracee_status_read(tid, &found)
+    check(error)
+    try:
+        return Status(
+            found.tgid,
+            found.threads,
+            found.umask,
+            tuple([found.ids[index] for index in range(8)]),
+            tuple([found.groups[index] for index in range(found.group_count)]),
+            found.effective,
+            found.permitted,
+            found.pending,
+            found.shared_pending,
+            found.blocked,
+            found.ignored,
+        )
+    finally:
+        free(found.groups)
+
+
+cdef class _Buffers:
+    """The six arguments of a call, with the buffers among them held in place."""
+
+    cdef argument arguments[6]
+    cdef Py_buffer views[6]
+    cdef int held
+
+    def __cinit__(self, values):
+        cdef int index = 0
+        memset(self.arguments, 0, sizeof(self.arguments))
+        if len(values) > 6:
+            raise ValueError("a system call has at most six arguments")
+        for value in values:
+            if isinstance(value, int):
+                self.arguments[index].value = value & 0xFFFFFFFFFFFFFFFF
+            else:
+                self.hold(value, index)
+            index += 1
+
+    cdef int hold(self, value, int index) except -1:
+        cdef Py_buffer *view = &self.views[self.held]
+        cdef bint writable = not isinstance(value, bytes)
+        PyObject_GetBuffer(value, view, PyBUF_WRITABLE if writable else PyBUF_SIMPLE)
+        self.held += 1
+        self.arguments[index].buffer = view.buf
+        self.arguments[index].length = view.len
+        self.arguments[index].writable = writable
+        return 0
+
+    def __dealloc__(self):
+        for index in range(self.held):
+            PyBuffer_Release(&self.views[index])
+
+
+cdef class _Who:
+    """An Identity as the native part wants it."""
+
+    cdef identity_t value
+    cdef unsigned *groups
+
+    def __cinit__(self, who):
+        groups = who.groups
+        self.groups = <unsigned *>malloc((len(groups) + 1) * sizeof(unsigned))
+        if self.groups == NULL:
+            raise MemoryError
+        for index, group in enumerate(groups):
+            self.groups[index] = group
+        self.value.fsuid = who.fsuid
+        self.value.fsgid = who.fsgid
+        self.value.groups = self.groups
+        self.value.group_count = len(groups)
+        self.value.capabilities = who.capabilities
+
+    def __dealloc__(self):
+        free(self.groups)
+
+
+def call(uint32_t arch, long number, arguments, identity=None):
+    cdef _Buffers buffers = _Buffers(arguments)
+    cdef _Who who = None if identity is None else _Who(identity)
+    cdef const identity_t *as_whom = NULL if who is None else &who.value
+    cdef int error
+    cdef long result = 0
+    with nogil:
+        error = perform(arch, number, buffers.arguments, as_whom, &result)
+    check(error)
+    if -4096 < result < 0:
+        check(result)
+    return result
+
+
+def open_beneath(int directory, bytes path, int flags, int mode=0):
+    cdef open_how how
+    cdef const char *name = PyBytes_AS_STRING(path)
+    cdef long opened
+    if b"\0" in path:
+        raise OSError(_errno.EINVAL, "a NUL in the path")
+    how.flags = <uint64_t><unsigned>(flags | O_CLOEXEC)
+    how.mode = mode if flags & O_CREAT or flags & O_TMPFILE == O_TMPFILE else 0
+    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS
+    with nogil:
+        opened = syscall(SYS_openat2, directory, name, &how, sizeof(how))
+        if opened < 0:
+            opened = -errno
+    return check(opened)
+
+
+def pidfd_open(pid_t pid, unsigned flags=0):
+    return last(syscall(SYS_pidfd_open, pid, flags))
+
+
+def pidfd_getfd(int pidfd, int number):
+    return last(syscall(SYS_pidfd_getfd, pidfd, number, 0))
+
+
+def get_descriptor(pid_t tid, int number):
+    cdef long pidfd = syscall(SYS_pidfd_open, tid, O_EXCL)  # PIDFD_THREAD
+    cdef pid_t group
+    if pidfd < 0 and errno == _errno.EINVAL:
+        group = status(tid).tgid
+        pidfd = syscall(SYS_pidfd_open, group, 0)
+    last(pidfd)
+    try:
+        return last(syscall(SYS_pidfd_getfd, pidfd, number, 0))
+    finally:
+        _close(pidfd)
+
+
+def redirect(
+    int listener,
+    uint64_t cookie,
+    pid_t tid,
+    pid_t tgid,
+    uint32_t arch,
+    int descriptor,
+    long number,
+    arguments,
+    int descriptor_argument,
+):
+    cdef _redirect order
+    cdef long result = 0
+    cdef int error
+    low, high = filter_cookie()
+    order.listener = listener
+    order.id = cookie
+    order.tid = tid
+    order.tgid = tgid
+    order.arch = arch
+    order.descriptor = descriptor
+    order.number = number
+    order.descriptor_argument = descriptor_argument
+    order.cookie = low | high << 32
+    for index in range(6):
+        order.arguments[index] = arguments[index] & 0xFFFFFFFFFFFFFFFF
+    with nogil:
+        error = _run_redirect(&order, &result)
+    check(error)
+    return result
+
+
+cdef uint32_t[2] _cookie
+
+def filter_cookie():
+    while not (_cookie[0] and _cookie[1]):
+        last(syscall(SYS_getrandom, _cookie, sizeof(_cookie), 0))
+    return _cookie[0], _cookie[1]

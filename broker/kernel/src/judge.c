@@ -1,0 +1,273 @@
+#define _GNU_SOURCE
+#include "judge.h"
+
+#include "scripts.h"
+#include "signals.h"
+#include "tracee.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static struct root root_at(const char *path)
+{
+    struct statx found;
+    if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_MNT_ID, &found))
+        return (struct root){0};
+    return (struct root){found.stx_ino, found.stx_mnt_id, found.stx_dev_major, found.stx_dev_minor};
+}
+
+struct root own_root(void)
+{
+    return root_at("/");
+}
+
+static bool has_other_root(const struct court *court, pid_t tid)
+{
+    if (!atomic_load_explicit(&court->rooted, memory_order_relaxed))
+        return false;
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d/root", tid);
+    struct root root = root_at(name);
+    return memcmp(&root, &court->root, sizeof root) != 0;
+}
+
+static bool handed_out(const struct court *court)
+{
+    return atomic_load_explicit(&court->handed_out, memory_order_acquire);
+}
+
+/* Of /proc: a process that we may not look into is the broker's to judge. */
+static bool hidden(long error)
+{
+    return error == -EACCES || error == -EPERM;
+}
+
+static bool descriptor_concerns(const struct court *court, pid_t tid, int fd)
+{
+    if (!handed_out(court) || (fd < 0 && fd != AT_FDCWD))
+        return false;
+    char target[PATH_LIMIT];
+    long length = tracee_link(tid, fd == AT_FDCWD ? -1 : fd, target, sizeof target);
+    return length < 0 ? hidden(length) : within(&court->prefixes.mirrors, target, length);
+}
+
+static bool followed(const struct row *row, const __u64 *args, const char *path, size_t length)
+{
+    if (path[length - 1] == '/' || (length > 1 && path[length - 1] == '.' && path[length - 2] == '/'))
+        return true;
+    bool set = args[row->flags_argument] & row->flags;
+    return row->follows == FOLLOWS || (row->follows == FOLLOWS_UNLESS && !set) || (row->follows == FOLLOWS_IF && set);
+}
+
+static bool leads_away(const struct court *court, int root, const char *path)
+{
+    return !links_absent(root, path) && links_lead_away(court->links, root, path);
+}
+
+static bool other_root_leads_away(const struct court *court, pid_t tid, const char *path)
+{
+    char name[32];
+    snprintf(name, sizeof name, "/proc/%d/root", tid);
+    int root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return hidden(-errno);
+    bool away = leads_away(court, root, path);
+    close(root);
+    return away;
+}
+
+struct question {
+    pid_t tid;
+    bool follow, opens, other_root;
+};
+
+static uint64_t kind_of(const struct question *question, pid_t tid)
+{
+    return (uint64_t)tid << 8 | question->opens << 2 | question->follow << 1 | 1;
+}
+
+static bool absolute_concerns(struct court *court, const struct question *question, const char *path, size_t length)
+{
+    uint32_t now = links_now(court->links);
+    uint64_t key = links_key(court->links, path, length, kind_of(question, 0));
+    if (!question->other_root && links_known_clean(court->links, key, now))
+        return false;
+    if (names_scheme(&court->prefixes, path, length))
+        return true;
+    struct normal normal;
+    normalise(&court->prefixes, path, &normal);
+    if (normal.touches || (question->opens && equals_one(&court->prefixes.parents, normal.path, normal.length)))
+        return true;
+    enum magic magic = magic_link(normal.path);
+    if (magic == PASSES_MAGIC || (magic == ENDS_IN_MAGIC && handed_out(court)))
+        return true;
+    if (!normal.climbs && !strncmp(normal.path, "/proc/", 6))
+        return false;
+    if (question->other_root)
+        return other_root_leads_away(court, question->tid, path);
+    if (normal.climbs ? leads_away(court, AT_FDCWD, path)
+                      : links_concern(court->links, &normal, question->follow, now))
+        return true;
+    links_remember(court->links, key, now);
+    return false;
+}
+
+/* In another root the text of /proc/TID/cwd is in our terms, not the tracee's. */
+static bool relative_concerns_there(struct court *court, const struct question *question, int fd, const char *path)
+{
+    if (needs_base(&court->prefixes, path) || descriptor_concerns(court, question->tid, fd))
+        return true;
+    char name[48];
+    if (fd == AT_FDCWD)
+        snprintf(name, sizeof name, "/proc/%d/cwd", question->tid);
+    else
+        snprintf(name, sizeof name, "/proc/%d/fd/%d", question->tid, fd);
+    int base = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (base < 0)
+        return hidden(-errno);
+    bool absent = links_absent(base, path);
+    close(base);
+    return !absent;
+}
+
+static bool relative_concerns(struct court *court, const struct question *question, int fd, const char *path,
+                              size_t length)
+{
+    if (names_scheme(&court->prefixes, path, length))
+        return true;
+    if (fd < 0 && fd != AT_FDCWD)
+        return false;
+    if (question->other_root)
+        return relative_concerns_there(court, question, fd, path);
+    /* Every change of a working directory is seen here; what a descriptor stands for may change unseen. */
+    uint32_t now = links_now(court->links);
+    uint64_t key = links_key(court->links, path, length, kind_of(question, question->tid));
+    if (fd == AT_FDCWD && links_known_clean(court->links, key, now))
+        return false;
+    if (!handed_out(court) && !question->follow && !memchr(path, '/', length) && !needs_base(&court->prefixes, path))
+        return false;
+    char joined[JOINED_LIMIT];
+    long base = tracee_link(question->tid, fd == AT_FDCWD ? -1 : fd, joined, PATH_LIMIT);
+    if (base < 0)
+        return hidden(base) && handed_out(court);
+    if (joined[0] != '/')
+        return false;
+    joined[base++] = '/';
+    memcpy(joined + base, path, length + 1);
+    if (absolute_concerns(court, question, joined, base + length))
+        return true;
+    if (fd == AT_FDCWD)
+        links_remember(court->links, key, now);
+    return false;
+}
+
+static bool path_concerns(struct court *court, const struct trapped *trapped, int index, bool other_root)
+{
+    const struct seccomp_notif *notification = &trapped->notification;
+    const struct row *row = trapped->row;
+    int argument = row->socket ? ABSENT : row->paths[index].dirfd;
+    int fd = argument == ABSENT ? AT_FDCWD : (int)notification->data.args[argument];
+    const char *path = trapped->paths[index];
+    long length = trapped->lengths[index];
+    if (length <= 0)
+        return argument != ABSENT && descriptor_concerns(court, notification->pid, fd);
+    struct question question = {
+        .tid = notification->pid,
+        .follow = followed(row, notification->data.args, path, length),
+        .opens = row->opens,
+        .other_root = other_root,
+    };
+    return path[0] == '/' ? absolute_concerns(court, &question, path, length)
+                          : relative_concerns(court, &question, fd, path, length);
+}
+
+/* The name in a sockaddr_un (unix(7)), or an error where the address is another one. */
+static long read_socket_name(const struct seccomp_notif *notification, char *path)
+{
+    struct sockaddr_un address;
+    size_t size = (uint32_t)notification->data.args[2], head = offsetof(struct sockaddr_un, sun_path);
+    if (size <= head || size > sizeof address)
+        return -EINVAL;
+    long got = tracee_read(notification->pid, notification->data.args[1], &address, size);
+    if (got < 0)
+        return got;
+    if ((size_t)got < size || address.sun_family != AF_UNIX || !address.sun_path[0])
+        return -EINVAL;
+    size_t length = strnlen(address.sun_path, size - head);
+    memcpy(path, address.sun_path, length);
+    path[length] = 0;
+    return length;
+}
+
+/* Whether the call is decided already: true in *concerns when the broker must read what we may not. */
+static bool read_paths(struct trapped *trapped, bool *concerns)
+{
+    const struct seccomp_notif *notification = &trapped->notification;
+    const struct row *row = trapped->row;
+    bool unreadable = false, broken = false;
+    trapped->path_count = row->socket ? 1 : row->path_count;
+    for (int index = 0; index < trapped->path_count; index++) {
+        uint64_t address = row->socket ? notification->data.args[1] : notification->data.args[row->paths[index].path];
+        long length = -EFAULT;
+        if (row->socket)
+            length = read_socket_name(notification, trapped->paths[index]);
+        else if (address)
+            length = tracee_read_string(notification->pid, address, trapped->paths[index], PATH_LIMIT);
+        trapped->lengths[index] = length;
+        unreadable |= hidden(length);
+        broken |= length < 0 && (address || row->socket);
+    }
+    *concerns = unreadable;
+    return unreadable || broken; /* a bad pointer: the kernel has the right errno */
+}
+
+static bool paths_concern(struct court *court, struct trapped *trapped)
+{
+    bool concerns;
+    if (read_paths(trapped, &concerns))
+        return concerns;
+    bool other_root = has_other_root(court, trapped->notification.pid);
+    for (int index = 0; index < trapped->path_count; index++)
+        if (path_concerns(court, trapped, index, other_root))
+            return true;
+    return trapped->row->trap == TRAP_EXEC && script_concerns(court, trapped, other_root);
+}
+
+bool interpreter_concerns(struct court *court, pid_t tid, const char *path, bool other_root)
+{
+    struct question question = {.tid = tid, .follow = true, .other_root = other_root};
+    return path[0] != '/' || absolute_concerns(court, &question, path, strlen(path));
+}
+
+bool may_concern_a_drive(struct court *court, struct trapped *trapped)
+{
+    const struct seccomp_notif *notification = &trapped->notification;
+    const struct row *row = trapped->row;
+    trapped->path_count = 0;
+    if (!row->known)
+        return true;
+    if (row->trap == TRAP_ROOT)
+        atomic_store(&court->rooted, true);
+    if (row->relinks)
+        links_forget(court->links);
+    switch (row->trap) {
+    case TRAP_DESCRIPTOR:
+        return descriptor_concerns(court, notification->pid, (int)notification->data.args[row->fd]);
+    case TRAP_RANGED:
+        return handed_out(court);
+    case TRAP_WORKING_DIRECTORY:
+        return descriptor_concerns(court, notification->pid, AT_FDCWD);
+    case TRAP_SIGNAL_ACTION:
+        restart_interrupted_calls(court->listener, notification);
+        return false;
+    default:
+        return paths_concern(court, trapped);
+    }
+}

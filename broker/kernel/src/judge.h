@@ -1,0 +1,42 @@
+/* The lane's decision on one notification: whether it may concern a drive. */
+#ifndef SECCOMP_DRIVE_JUDGE_H
+#define SECCOMP_DRIVE_JUDGE_H
+
+#include "links.h"
+#include "prefixes.h"
+#include "rows.h"
+
+#include <linux/seccomp.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct root { /* which root a path is looked up in */
+    uint64_t inode, mount;
+    uint32_t major, minor;
+};
+
+struct court { /* what all decisions share */
+    int listener;
+    struct prefixes prefixes;
+    struct links *links;
+    atomic_bool handed_out; /* a working directory or descriptor may lie in a mirror */
+    atomic_bool rooted;     /* somebody may have another root than ours */
+    struct root root;
+};
+
+struct trapped {
+    struct seccomp_notif notification;
+    const struct row *row;
+    int path_count;
+    long lengths[2]; /* negative where the path could not be read */
+    char paths[2][PATH_LIMIT];
+};
+
+/* Fills the paths of `trapped`; true to hand over, false to let the call continue. */
+bool may_concern_a_drive(struct court *court, struct trapped *trapped);
+
+/* What this thread's root is. */
+struct root own_root(void);
+
+#endif

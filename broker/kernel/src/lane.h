@@ -1,0 +1,60 @@
+/* The lane's threads: receive, judge, continue or queue. */
+#ifndef SECCOMP_DRIVE_LANE_H
+#define SECCOMP_DRIVE_LANE_H
+
+#include "judge.h"
+
+#include <pthread.h>
+
+enum { ARCHES = 2, THREADS_LIMIT = 64 };
+
+struct item { /* a queued notification */
+    struct item *next;
+    struct seccomp_notif notification;
+    int path_count;
+    long lengths[2];
+    const char *paths[2];
+    char bytes[];
+};
+
+struct counters {
+    uint64_t received, continued, handed_over, cancelled, foreign;
+};
+
+struct worker {
+    struct lane *lane;
+    pthread_t thread;
+    struct counters counters; /* written by its own thread only */
+    struct trapped trapped;
+};
+
+struct lane {
+    struct court court;
+    struct row rows[ARCHES][ROW_LIMIT]; /* x86-64, i386 */
+    int event, wake;
+    int thread_count, running;
+    atomic_bool stopping, ended;
+    pthread_mutex_t mutex;
+    struct item *first, **last;
+    pthread_t watcher;
+    bool watching;
+    struct worker workers[THREADS_LIMIT];
+};
+
+/* NULL, with errno, when memory or descriptors are short. The caller fills rows and prefixes, then prepares. */
+struct lane *lane_new(int listener, int threads);
+int lane_prepare(struct lane *lane);
+
+/* 0 or -errno. */
+int lane_start(struct lane *lane);
+
+/* Ends the threads and joins them; may be called again. */
+void lane_stop(struct lane *lane);
+void lane_free(struct lane *lane);
+
+/* The whole queue, oldest first; the caller frees each item. */
+struct item *lane_take(struct lane *lane);
+void lane_handed_out(struct lane *lane);
+struct counters lane_counters(const struct lane *lane);
+
+#endif

@@ -1,0 +1,28 @@
+/* One raw system call in this thread: of either architecture, and as somebody else if asked. */
+#ifndef SECCOMP_DRIVE_PERFORM_H
+#define SECCOMP_DRIVE_PERFORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct identity {
+    unsigned fsuid, fsgid;
+    const unsigned *groups;
+    size_t group_count;
+    uint64_t capabilities; /* the effective ones; those that the thread may not have are left out */
+};
+
+struct argument {
+    uint64_t value;   /* the number, when there is no buffer */
+    void *buffer;
+    size_t length;
+    bool writable;    /* what the kernel writes is wanted back */
+};
+
+/* The call's result (negative errno included) in *result and 0, or -errno when it could not be made.
+ * `identity` may be NULL. Aborts if the thread cannot take its own identity back. */
+int perform(uint32_t arch, long number, const struct argument arguments[6], const struct identity *identity,
+            long *result);
+
+#endif

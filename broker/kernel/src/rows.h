@@ -1,0 +1,38 @@
+/* One row of the table of system calls, as the lane needs it. */
+#ifndef SECCOMP_DRIVE_ROWS_H
+#define SECCOMP_DRIVE_ROWS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum trap { /* broker.table.Trap */
+    TRAP_PATH,
+    TRAP_DESCRIPTOR,
+    TRAP_RANGED,
+    TRAP_WORKING_DIRECTORY,
+    TRAP_EXEC,
+    TRAP_SIGNAL_ACTION,
+    TRAP_ROOT,
+};
+
+enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF };
+
+enum { ROW_LIMIT = 512, ABSENT = -1 };
+
+struct row {
+    bool known;
+    uint8_t trap;
+    int8_t fd;
+    uint8_t path_count;
+    struct row_path {
+        int8_t dirfd, path; /* argument numbers; ABSENT dirfd: the working directory */
+    } paths[2];
+    bool opens;        /* may open a folder for listing */
+    bool socket;       /* a sockaddr in the second argument, its length in the third */
+    bool relinks;      /* what was learned of links may be wrong afterwards */
+    uint8_t follows;   /* whether the last component is followed: by itself, or by the flags in an argument */
+    uint8_t flags_argument;
+    uint32_t flags;
+};
+
+#endif

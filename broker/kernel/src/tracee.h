@@ -1,0 +1,33 @@
+/* What the kernel tells of another thread: its memory, its links and status in /proc. */
+#ifndef SECCOMP_DRIVE_TRACEE_H
+#define SECCOMP_DRIVE_TRACEE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Bytes read, cut off at the first page that cannot be read; -EFAULT when there is none, or -errno. */
+long tracee_read(pid_t tid, uint64_t address, void *buffer, size_t length);
+
+/* Length of the string without its NUL; -ENAMETOOLONG when `limit` bytes hold none; -EFAULT, -EPERM, -ESRCH. */
+long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit);
+
+/* 0 when all bytes were written, or -errno. */
+int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length);
+
+/* The text of /proc/TID/cwd, or of /proc/TID/fd/`fd` when fd >= 0; its length (NUL-terminated), or -errno. */
+long tracee_link(pid_t tid, int fd, char *buffer, size_t size);
+
+struct tracee_status {
+    int tgid, threads;
+    unsigned umask;
+    unsigned ids[8]; /* ruid, euid, suid, fsuid, rgid, egid, sgid, fsgid */
+    uint64_t effective, permitted, pending, shared_pending, blocked, ignored;
+    unsigned *groups; /* malloc'd; the caller frees it */
+    size_t group_count;
+};
+
+/* 0 or -errno. */
+int tracee_status(pid_t tid, struct tracee_status *status);
+
+#endif
