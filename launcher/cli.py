@@ -1,0 +1,157 @@
+"""The command line: seccomp-drive exec, check, status and sync."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from launcher.say import FAILED, say
+
+if TYPE_CHECKING:
+    from broker.settings import Settings
+    from launcher.serving import Serve
+
+HELP = """\
+Run any program with remote drives under path prefixes, for that program and its children only.
+
+seccomp-drive exec [-p POLICY] [-m PREFIX=REMOTE[,ro]]... [--] CMD [ARG...]
+seccomp-drive check [-p POLICY]      what this machine allows, with the remedy for what is missing
+seccomp-drive status [-p POLICY]     mirrors: size, what is not pushed yet, conflicts
+seccomp-drive sync [-p POLICY]       push what a crash left behind
+
+  -p, --policy POLICY               the policy file; otherwise $SECCOMP_DRIVE_POLICY, then
+                                    $XDG_CONFIG_HOME/seccomp-drive/policy.toml,
+                                    then /etc/seccomp-drive/policy.toml
+  -m, --mount PREFIX=REMOTE[,ro]    one mount more, read-only with ",ro"; may be repeated.
+                                    PREFIX is a folder (/drive) or a scheme (drive:),
+                                    REMOTE a URL (file:///srv/share) or a name of the policy
+  -h, --help                        this text
+  --version                         the version
+
+The exit status is that of CMD; 128+N when signal N ended it; 125 when seccomp-drive itself failed,
+126 when CMD cannot be run, 127 when it is not found; 74 when CMD succeeded but its files could not all be pushed.
+"""
+
+_COMMANDS = ("exec", "check", "status", "sync")
+_WITH_VALUE = {"-p": "policy", "--policy": "policy", "-m": "mount", "--mount": "mount"}
+
+
+class UsageError(Exception):
+    """The command line is not understood."""
+
+
+@dataclass(slots=True)
+class Arguments:
+    """A command line, taken apart. `command` may also be ``help`` or ``version``."""
+
+    command: str
+    policy: str | None = None
+    mounts: list[str] = field(default_factory=list)
+    argv: list[str] = field(default_factory=list)
+
+
+def parse(words: Sequence[str]) -> Arguments:
+    """The options end at the first word that is none, or at ``--``: what follows is the program's. UsageError."""
+    if not words:
+        raise UsageError("no command")
+    if words[0] in ("-h", "--help", "help"):
+        return Arguments("help")
+    if words[0] == "--version":
+        return Arguments("version")
+    if words[0] not in _COMMANDS:
+        raise UsageError(f'unknown command "{words[0]}"')
+    arguments = Arguments(words[0])
+    rest = list(words[1:])
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word in ("-h", "--help"):
+            return Arguments("help")
+        name, value = _option(word, rest)
+        if name == "policy":
+            arguments.policy = value
+        else:
+            arguments.mounts.append(value)
+    arguments.argv = rest
+    if arguments.command == "exec" and not rest:
+        raise UsageError("exec needs a program to run")
+    if arguments.command != "exec" and rest:
+        raise UsageError(f'{arguments.command} takes no "{rest[0]}"')
+    return arguments
+
+
+def _option(word: str, rest: list[str]) -> tuple[str, str]:
+    """(name, value) of ``-p X``, ``-pX``, ``--policy X`` or ``--policy=X``."""
+    if word.startswith("--"):
+        key, attached, value = word.partition("=")
+    else:
+        key, value = word[:2], word[2:]
+        attached = value
+    if key not in _WITH_VALUE:
+        raise UsageError(f'unknown option "{word}"')
+    if not attached:
+        if not rest:
+            raise UsageError(f'"{word}" needs a value')
+        value = rest.pop(0)
+    return _WITH_VALUE[key], value
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status."""
+    try:
+        arguments = parse(sys.argv[1:] if words is None else words)
+    except UsageError as error:
+        say(f"{error}; see seccomp-drive --help")
+        return FAILED
+    if arguments.command == "help":
+        print(HELP, end="")
+        return 0
+    if arguments.command == "version":
+        from importlib.metadata import version
+
+        print(f"seccomp-drive {version('seccomp-drive')}")
+        return 0
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _run(arguments: Arguments) -> int:
+    if arguments.command == "check":
+        from launcher.check import check
+
+        return check(arguments.policy, arguments.mounts)
+    from launcher.document import PolicyError
+    from launcher.policy import load
+
+    try:
+        settings = load(arguments.policy, arguments.mounts, os.environ)
+    except PolicyError as error:
+        say(str(error))
+        return FAILED
+    if not settings.mounts:
+        say("no drive is mounted; give one with -m /drive=file:///srv/share, or a policy with -p")
+        return FAILED
+    if arguments.command == "exec":
+        from launcher.spawn import run
+
+        return run(settings, arguments.argv, _session)
+    return _maintain(arguments.command, settings)
+
+
+def _session() -> Serve:
+    """In the broker's process only."""
+    from broker.session import serve
+
+    return serve
+
+
+def _maintain(command: str, settings: Settings) -> int:
+    from broker import maintenance
+
+    return maintenance.status(settings) if command == "status" else maintenance.sync(settings)

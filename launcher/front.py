@@ -1,0 +1,174 @@
+"""The front: what the shell or the container runtime started. It waits, and its exit status is the program's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+
+from launcher.inherited import announce
+from launcher.init import ENDED, EVENT, STARTED, STOPPED
+from launcher.job import Job
+from launcher.say import FAILED, NOT_PUSHED, say
+from launcher.serving import FAILURE, SERVING
+
+PROGRAM_ENDED = b"ended"
+ABANDON = b"abandon"
+PUSHED = b"pushed"
+"""Followed by a JSON object, {"pending": [path, …]}."""
+
+_SHOWN = 10
+_MESSAGE_MAX = 1 << 18
+_LEAVE = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
+
+
+class Front:
+    """All signals are blocked and taken by sigwaitinfo(2); SIGIO says that the broker or init has news."""
+
+    def __init__(self, broker_pid: int, broker: socket.socket, init: socket.socket) -> None:
+        self._broker_pid = broker_pid
+        self._broker = broker
+        self._init = init
+        self._job = Job(broker_pid)
+        self._code: int | None = None
+        """What a shell would call the program's exit status, once it has ended."""
+        self._pending: list[str] | None = None
+        """What could not be pushed, once the broker has tried."""
+        self._serving = self._failed = self._warned = self._abandoned = False
+        self._init_lives = self._broker_lives = True
+
+    def run(self) -> int:
+        """Wait for everything; the exit status."""
+        announce(self._init)
+        announce(self._broker)
+        while True:
+            self._hear_init()
+            self._hear_broker()
+            self._reap()
+            if (status := self._verdict()) is not None:
+                return status
+            self._take(signal.sigwaitinfo(signal.valid_signals()))
+
+    def _verdict(self) -> int | None:
+        """The exit status, when there is nothing left to wait for."""
+        if self._code is None:
+            return None if self._init_lives else FAILED
+        if self._failed:
+            return FAILED
+        if not self._serving:  # the program's process ended before it was the program
+            if self._broker_lives:
+                os.kill(self._broker_pid, signal.SIGKILL)
+            return self._code
+        if self._abandoned:
+            return self._code or NOT_PUSHED
+        if self._pending is None and self._broker_lives:
+            return None
+        if os.getpid() == 1 and self._broker_lives:
+            return None  # PID 1 takes with it all that still runs in the background
+        return self._code or (0 if self._pending == [] else NOT_PUSHED)
+
+    def _hear_init(self) -> None:
+        while self._init_lives and (message := _message(self._init)) is not None:
+            if message:
+                self._event(*EVENT.unpack(message))
+                continue
+            self._init_lives = False
+            if self._code is None and not self._failed:
+                say("the process that watches the program was killed; how the program ends is unknown")
+
+    def _event(self, event: bytes, number: int) -> None:
+        if event == STARTED:
+            self._job.started(number)
+        elif event == STOPPED:
+            self._job.stop()
+        elif event == ENDED:
+            code = os.waitstatus_to_exitcode(number)
+            self._code = code if code >= 0 else 128 - code
+            self._tell_broker(PROGRAM_ENDED)
+
+    def _hear_broker(self) -> None:
+        while message := _message(self._broker):
+            if message == SERVING:
+                self._serving = True
+            elif message.startswith(PUSHED):
+                self._pending = json.loads(message[len(PUSHED) :])["pending"]
+                _report(self._pending or [])
+            elif message.startswith(FAILURE):
+                self._failed = True
+                say(message[len(FAILURE) :].decode())
+
+    def _tell_broker(self, message: bytes) -> None:
+        try:
+            self._broker.send(message)
+        except OSError:
+            pass  # it has ended; its exit status will say how
+
+    def _reap(self) -> None:
+        """The broker; and as PID 1 the orphans of others."""
+        try:
+            while (child := os.waitpid(-1, os.WNOHANG))[0] != 0:
+                if child[0] == self._broker_pid:
+                    self._broker_lives = False
+                    self._hear_broker()
+                    self._broker_ended(child[1])
+        except ChildProcessError:
+            pass
+
+    def _broker_ended(self, status: int) -> None:
+        """It exits with 0 when nothing was left to serve and to push. Otherwise init kills the program."""
+        if self._pending is not None or self._failed:
+            return
+        if status == 0:
+            self._pending = []
+        elif self._code is None:
+            self._failed = True
+            say('the broker died, and the program with it; run "seccomp-drive sync" to push what it has written')
+        else:
+            say('the broker died before all was pushed; run "seccomp-drive sync"')
+
+    def _take(self, info: signal.struct_siginfo) -> None:
+        if info.si_signo == signal.SIGCHLD or (info.si_signo == signal.SIGIO and info.si_code > 0):
+            return  # ours: the loop looks for the reason
+        if self._code is not None:
+            self._after_the_end(info.si_signo)
+        elif info.si_signo == signal.SIGCONT:
+            self._job.continue_()
+        else:
+            self._job.pass_on(info)
+
+    def _after_the_end(self, number: int) -> None:
+        """Pushing goes on in the broker, whatever happens to us."""
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        elif number not in _LEAVE:
+            return
+        elif os.getpid() == 1 and self._pending is not None:
+            os.kill(-1, number)  # for those in the background; the broker and init have it blocked
+        elif self._warned:
+            self._abandoned = True
+            self._tell_broker(ABANDON)
+            say('not everything was pushed; it is kept in the cache: run "seccomp-drive sync"')
+        else:
+            self._warned = True
+            say(
+                "the program has ended, its files are still being pushed. Interrupt again to leave now: "
+                'what is not pushed is kept in the cache, for "seccomp-drive sync"'
+            )
+
+
+def _report(pending: list[str]) -> None:
+    if pending:
+        rest = [f"and {len(pending) - _SHOWN} more"] if len(pending) > _SHOWN else []
+        listed = ", ".join([*pending[:_SHOWN], *rest])
+        say(f'not pushed: {listed}. The content is kept in the cache; run "seccomp-drive sync"')
+
+
+def _message(channel: socket.socket) -> bytes | None:
+    """The next message, empty when the other end has closed; None when there is none yet."""
+    try:
+        return channel.recv(_MESSAGE_MAX)
+    except BlockingIOError:
+        return None
+    except OSError:
+        return b""

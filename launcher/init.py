@@ -1,0 +1,95 @@
+"""The init of a session: parent of the program and of its orphans, and the front's eyes on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+
+from broker.kernel import native
+from launcher.inherited import announce
+from launcher.procfs import children
+
+_PRCTL = 157
+_PR_SET_CHILD_SUBREAPER = 36
+
+EVENT = struct.Struct("<ci")
+STARTED = b"P"
+"""The number is the program's pid."""
+STOPPED = b"S"
+"""The number is the signal that stopped the program."""
+ENDED = b"E"
+"""The number is the program's wait status, see wait(2)."""
+
+
+def adopt_orphans() -> None:
+    native.call(native.AUDIT_ARCH_X86_64, _PRCTL, (_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+
+
+class Init:
+    """All signals are blocked, so none of the terminal's can stop or end this process."""
+
+    def __init__(self, program: int, front: socket.socket, front_pid: int, lifeline: socket.socket) -> None:
+        """`lifeline` ends with the broker."""
+        self._program: int | None = program
+        self._front = front
+        self._front_pid = front_pid
+        self._lifeline = lifeline
+
+    def run(self) -> int:
+        """Reap until no child is left."""
+        announce(self._front)
+        announce(self._lifeline)
+        self._tell(STARTED, self._program or 0)
+        while self._reap():
+            if _has_ended(self._lifeline):
+                self._kill(children(os.getpid()))  # every trapped call of theirs would be ENOSYS from now on
+            if self._program is not None and _has_ended(self._front):
+                self._kill([self._program])  # the front was killed, and the front stands for the program
+            signal.sigwaitinfo({signal.SIGCHLD, signal.SIGIO})
+        return 0
+
+    def _reap(self) -> bool:
+        """Wait for all children that have changed; whether any is left."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            except ChildProcessError:
+                return False
+            if pid == 0:
+                return True
+            if pid == self._program:
+                self._changed(status)
+
+    def _changed(self, status: int) -> None:
+        if os.WIFSTOPPED(status):
+            self._tell(STOPPED, os.WSTOPSIG(status))
+        elif os.WIFCONTINUED(status):
+            self._kill([self._front_pid], signal.SIGCONT)  # it may have stopped itself with the program
+        else:
+            self._program = None
+            self._tell(ENDED, status)
+
+    def _tell(self, event: bytes, number: int) -> None:
+        try:
+            self._front.send(EVENT.pack(event, number))
+        except OSError:
+            pass  # the front is gone
+
+    def _kill(self, pids: list[int], number: int = signal.SIGKILL) -> None:
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except OSError:
+                pass
+
+
+def _has_ended(channel: socket.socket) -> bool:
+    """Whether the other end is closed; nothing is ever sent to init."""
+    try:
+        return channel.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,186 @@
+"""The policy: a TOML file and the ``-m`` options, checked and turned into the broker's settings."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Mapping, Sequence
+
+from broker.settings import MountSettings, RemoteSettings, Settings
+from launcher.document import PolicyError, Value, parse
+
+CACHE_LIMIT = 10 * 2**30
+TTL = 1.0
+SYSTEM_POLICY = "/etc/seccomp-drive/policy.toml"
+
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*:.+", re.DOTALL)
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|[KMGT]i?B)")
+_PATH_MAX = 4096
+_KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
+
+Remotes = Mapping[str, RemoteSettings]
+
+
+def load(policy: str | None, options: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """The settings of the policy file, if there is one, with the ``-m`` `options` added. PolicyError.
+
+    The file is `policy`, else the first of ``$SECCOMP_DRIVE_POLICY``,
+    ``$XDG_CONFIG_HOME/seccomp-drive/policy.toml`` and ``/etc/seccomp-drive/policy.toml``.
+    """
+    document = parse(*_read(policy or environ.get("SECCOMP_DRIVE_POLICY"), environ))
+    tables = document.table("mount", "remote", "cache")
+    cache = tables.get("cache", document.item("cache", {})).table("dir", "limit")
+    remotes = {
+        name: _remote(table) for name, table in tables.get("remote", document.item("remote", {})).table().items()
+    }
+    placed = [(row, _mount(row, remotes)) for row in tables.get("mount", document.item("mount", [])).rows()]
+    placed += [(row, _option(row, remotes)) for row in (Value(f"-m {text}", text) for text in options)]
+    _apart(placed)
+    return Settings(
+        mounts=tuple(mount for _, mount in placed),
+        cache_directory=_directory(cache["dir"]) if "dir" in cache else _default_cache(environ),
+        cache_limit=_size(cache["limit"]) if "limit" in cache else CACHE_LIMIT,
+    )
+
+
+def _read(named: str | None, environ: Mapping[str, str]) -> tuple[str, str]:
+    """(path, text) of the policy file; an empty text when nobody named one and none is in the usual places."""
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    for path in (named,) if named else (f"{home}/seccomp-drive/policy.toml", SYSTEM_POLICY):
+        try:
+            with open(path, encoding="utf-8") as file:
+                return path, file.read()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if named:
+                raise PolicyError(f"{path}: {error.strerror}; name an existing file with -p") from None
+        except OSError as error:
+            if named or os.path.exists(path):  # false in a folder that is closed to us, as that of another user
+                raise PolicyError(f"{path}: {error.strerror}; make it a readable file") from None
+        except UnicodeDecodeError:
+            raise PolicyError(f"{path}: not UTF-8 text; a policy is a TOML file") from None
+    return "no policy file", ""
+
+
+def _remote(table: Value) -> RemoteSettings:
+    items = table.table()
+    if "url" not in items:
+        raise table.error('the remote has no url; add one such as url = "file:///srv/share"')
+    url = items["url"].text()
+    if not _URL.fullmatch(url):
+        raise items["url"].error(f'"{url}" is not a URL; write one such as "file:///srv/share"')
+    return RemoteSettings(url, {name: item.value for name, item in items.items() if name != "url"})
+
+
+def _mount(row: Value, remotes: Remotes) -> MountSettings:
+    items = row.table("prefix", "remote", "access", "ttl")
+    for name, example in (("prefix", "/drive"), ("remote", "file:///srv/share")):
+        if name not in items:
+            raise row.error(f'the mount has no {name}; add one such as {name} = "{example}"')
+    return MountSettings(
+        prefix=_prefix(items["prefix"], items["prefix"].text()),
+        remote=_which(items["remote"], items["remote"].text(), remotes),
+        read_only="access" in items and _read_only(items["access"]),
+        ttl=_ttl(items["ttl"]) if "ttl" in items else TTL,
+    )
+
+
+def _option(option: Value, remotes: Remotes) -> MountSettings:
+    """One ``-m PREFIX=REMOTE[,ro]``."""
+    prefix, equals, remote = str(option.value).partition("=")
+    if not equals:
+        raise option.error('no "=" between prefix and remote; write for example -m /drive=file:///srv/share')
+    where = _which(option, remote.removesuffix(",ro"), remotes)
+    return MountSettings(_prefix(option, prefix), where, remote.endswith(",ro"), TTL)
+
+
+def _read_only(item: Value) -> bool:
+    access = item.text()
+    if access not in ("read-write", "read-only"):
+        raise item.error(f'unknown access "{access}"; write "read-write" or "read-only"')
+    return access == "read-only"
+
+
+def _ttl(item: Value) -> float:
+    ttl = item.value
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 <= ttl < float("inf"):
+        raise item.error("ttl is not a time; write a number of seconds, 0 or more")
+    return float(ttl)
+
+
+def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
+    if name in remotes:
+        return remotes[name]
+    if _URL.fullmatch(name):
+        return RemoteSettings(name)
+    known = f" (there is {', '.join(sorted(remotes))})" if remotes else ""
+    raise place.error(f'unknown remote "{name}"{known}; write a URL or the name of a [remote.NAME]')
+
+
+def _prefix(place: Value, prefix: str) -> bytes:
+    if not prefix.startswith("/"):
+        if _SCHEME.fullmatch(prefix):
+            return prefix.encode()
+        raise place.error(f'the prefix "{prefix}" is relative; write "/drive", or a scheme such as "drive:"')
+    encoded = os.fsencode(prefix)
+    if b"\0" in encoded or len(encoded) >= _PATH_MAX:
+        raise place.error("the prefix is no path that a program could open; choose another")
+    normal = posixpath.normpath("/" + prefix.lstrip("/"))
+    if normal == "/":
+        raise place.error('the prefix is the root; choose a folder such as "/drive"')
+    if any(_within(normal, folder) for folder in _KERNEL_FOLDERS):
+        raise place.error(f'the prefix "{prefix}" belongs to the kernel; choose a folder such as "/drive"')
+    if normal != prefix:
+        raise place.error(f'the prefix "{prefix}" is not in its plain form; write "{normal}"')
+    if _is_file(prefix):
+        raise place.error(f'the prefix "{prefix}" is a file here; choose a folder, which need not exist')
+    return encoded
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return not stat.S_ISDIR(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _apart(placed: Sequence[tuple[Value, MountSettings]]) -> None:
+    """No prefix may lie in another, or be there twice."""
+    for index, (place, mount) in enumerate(placed):
+        own = os.fsdecode(mount.prefix)
+        for _, earlier in placed[:index]:
+            other = os.fsdecode(earlier.prefix)
+            if own == other:
+                raise place.error(f'there is a mount at "{own}" already; choose another prefix')
+            if _within(own, other) or _within(other, own):
+                raise place.error(f'the prefixes "{other}" and "{own}" overlap; move one out of the other')
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder + "/")
+
+
+def _default_cache(environ: Mapping[str, str]) -> str:
+    base = environ.get("XDG_CACHE_HOME", "")
+    return f"{base if base.startswith('/') else os.path.expanduser('~/.cache')}/seccomp-drive"
+
+
+def _directory(item: Value) -> str:
+    path = os.path.expanduser(os.path.expandvars(item.text()))
+    if not path.startswith("/") or "$" in path or "\0" in path:
+        raise item.error(f'"{item.value}" is no absolute folder; write one such as "~/.cache/drive"')
+    return posixpath.normpath(path)
+
+
+def _size(item: Value) -> int:
+    """Bytes: an integer, or a text such as ``10GiB`` (powers of 1024) or ``10GB`` (of 1000)."""
+    size = item.value
+    if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
+        number, unit = match.groups()
+        power = " KMGT".index(unit[0]) if len(unit) > 1 else 0
+        size = int(float(number) * (1024 if "i" in unit else 1000) ** power)
+    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+        raise item.error(f'"{size}" is no size; write one such as "10GiB"')
+    return size

@@ -1,0 +1,36 @@
+"""What /proc says of a process and its parents."""
+
+from __future__ import annotations
+
+import os
+
+
+def state_and_parent(pid: int) -> tuple[str, int]:
+    """The state letter and the parent's pid in /proc/PID/stat, see proc(5); ("", 0) of a process that is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent = file.read().rpartition(b")")[2].split()[:2]
+    except (OSError, ValueError):
+        return "", 0
+    return state.decode(), int(parent)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a job-control stop holds the process; one that is only being traced (t) goes on by itself."""
+    return state_and_parent(pid)[0] == "T"
+
+
+def descends_from(pid: int, ancestor: int) -> bool:
+    """Whether `pid` is `ancestor`, or a child of it at any depth."""
+    while pid > 1 and pid != ancestor:
+        pid = state_and_parent(pid)[1]
+    return pid == ancestor
+
+
+def children(pid: int) -> list[int]:
+    """The children of a process, as far as /proc shows them."""
+    try:
+        names = os.listdir("/proc")
+    except OSError:
+        return []
+    return [int(name) for name in names if name.isdecimal() and state_and_parent(int(name))[1] == pid]

@@ -1,0 +1,76 @@
+"""The three processes of a session: every fork happens here, before any thread or event loop exists."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from collections.abc import Callable, Sequence
+
+from broker.kernel import native
+from broker.settings import Settings
+from launcher.front import Front
+from launcher.inherited import Inherited, detach, pair
+from launcher.init import Init, adopt_orphans
+from launcher.program import become
+from launcher.say import FAILED
+from launcher.serving import Serve, Serving
+
+
+def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve]) -> int:
+    """Run `argv` with the drives of `settings`; the exit status for the caller to end with.
+
+    `load` gives broker.session.serve. It is called in the broker's process, because that import is slow and starts
+    what must not be forked.
+    """
+    inherited = Inherited.take()
+    native.filter_cookie()  # drawn here, known to all
+    to_broker, to_front = pair()
+    front_of_init, init_of_front = pair()
+    broker_of_init, init_of_broker = pair()
+    listener_out, listener_in = pair()
+    front = os.getpid()
+
+    def program() -> int:
+        return become(argv, listener_out, inherited)
+
+    def init() -> int:
+        _close(to_front, listener_in, broker_of_init)  # not for the program to hold: it has to see the broker end
+        adopt_orphans()
+        pid = _fork(program)
+        _close(listener_out)
+        detach(null=(0, 1, 2), keep=(init_of_front.fileno(), init_of_broker.fileno()))
+        return Init(pid, init_of_front, front, init_of_broker).run()
+
+    def broker() -> int:
+        _close(to_broker, front_of_init)
+        _fork(init)
+        _close(listener_out, init_of_front, init_of_broker)
+        os.setsid()  # after init, which belongs to the terminal's session with the program
+        detach(null=(0, 1), keep=(to_front.fileno(), listener_in.fileno(), broker_of_init.fileno()))
+        os.chdir("/")
+        return Serving(to_front, listener_in).run(settings, load)
+
+    broker_pid = _fork(broker)
+    _close(to_front, init_of_front, broker_of_init, init_of_broker, listener_out, listener_in)
+    detach(null=(0, 1), keep=(to_broker.fileno(), front_of_init.fileno()))
+    return Front(broker_pid, to_broker, front_of_init).run()
+
+
+def _close(*ends: socket.socket) -> None:
+    for end in ends:
+        end.close()
+
+
+def _fork(body: Callable[[], int]) -> int:
+    """The pid of a child that runs `body`, exits with what it returns, and never comes back into our caller."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = FAILED
+    try:
+        status = body()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
