@@ -207,7 +207,9 @@ class Remote(Protocol):
 
         `base` is the version that is being replaced; None creates, and AlreadyExists if something is there.
         VersionChanged when the node is at another version or gone. With `durable` it returns only when the
-        content would survive a power loss of the remote, as after fsync(2); without, as after close(2).
+        content would survive a power loss of the remote, as after fsync(2); without, as after close(2). What
+        `changes` leaves open stays as it was; a new file gets mode 0600. Nothing changes when this raises, except
+        that a file with several names may be left half-written: it cannot be replaced as a whole.
         """
         ...
 
@@ -241,8 +243,10 @@ class Remote(Protocol):
     async def rmdir(self, path: Path) -> None: ...
 
     async def rename(self, old: Path, new: Path, *, replace: bool = True) -> Attributes:
-        """Move `old` to `new`, over what is there unless `replace` is false (AlreadyExists); the attributes of what is
-        at `new` afterwards. The rules are rename(2)'s: two names of one file both stay."""
+        """Move `old` to `new`, over what is there unless `replace` is false (AlreadyExists); what is at `new` then.
+
+        The rules are rename(2)'s: two names of one file both stay.
+        """
         ...
 
     async def exchange(self, one: Path, other: Path) -> None:

@@ -1,0 +1,134 @@
+"""The `file:` remote: a folder of this machine, which may be a network share that hangs.
+
+No call blocks the loop: each operation is one job on one of the remote's own threads, and nothing is remembered
+between two of them. What a job has begun it ends, even when nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from broker.remotes import protocol
+from broker.remotes.filesystems import capabilities_of
+from broker.remotes.oserrors import remote_error
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Version
+from broker.remotes.tree import Tree
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_THREADS = 8
+_PAGE = 1000
+
+
+class FileRemote:
+    """The folder behind the descriptor `root`, which the remote takes over."""
+
+    def __init__(self, root: int) -> None:
+        self._capabilities = capabilities_of(root)
+        self._tree = Tree(root)
+        self._pool = ThreadPoolExecutor(_THREADS, "file-remote")
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    async def stat(self, path: Path) -> Attributes:
+        return await self._run(path, self._tree.stat, path)
+
+    async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
+        listing = self._tree.listing(path)
+        try:
+            while page := await self._run(path, listing.page, _PAGE):
+                yield page
+        finally:
+            self._later(listing.close)
+
+    async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
+        return await self._run(path, self._tree.read, path, version, offset, length)
+
+    async def write(
+        self, path: Path, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+    ) -> Attributes:
+        # The caller may close `source`, and somebody reuse its number, while a cancelled job still copies.
+        own = self._duplicate(path, source)
+        job = self._submit(path, self._tree.write, path, own, base, changes, durable)
+        job.add_done_callback(lambda _: os.close(own))
+        return await self._result(path, job)
+
+    async def mkdir(self, path: Path, changes: Changes) -> Attributes:
+        return await self._run(path, self._tree.mkdir, path, changes)
+
+    async def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
+        return await self._run(path, self._tree.symlink, path, target, changes)
+
+    async def readlink(self, path: Path) -> bytes:
+        return await self._run(path, self._tree.readlink, path)
+
+    async def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
+        return await self._run(path, self._tree.mknod, path, mode, rdev, changes)
+
+    async def link(self, existing: Path, path: Path) -> Attributes:
+        return await self._run(path, self._tree.link, existing, path)
+
+    async def remove(self, path: Path) -> None:
+        await self._run(path, self._tree.remove, path)
+
+    async def rmdir(self, path: Path) -> None:
+        await self._run(path, self._tree.rmdir, path)
+
+    async def rename(self, old: Path, new: Path, *, replace: bool = True) -> Attributes:
+        return await self._run(new, self._tree.rename, old, new, replace)
+
+    async def exchange(self, one: Path, other: Path) -> None:
+        await self._run(other, self._tree.exchange, one, other)
+
+    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
+        return await self._run(path, self._tree.set_attributes, path, changes)
+
+    async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
+        return await self._run(path, self._tree.get_xattrs, path)
+
+    async def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
+        return await self._run(path, self._tree.set_xattr, path, name, value)
+
+    async def space(self) -> Space:
+        return await self._run(b"", self._tree.space)
+
+    async def close(self) -> None:
+        """End the threads without waiting: what hangs in the kernel cannot be helped. Later calls are Unavailable."""
+        self._closed = True
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self, path: Path, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return await self._result(path, self._submit(path, work, *args, **kwargs))
+
+    def _submit(self, path: Path, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        if self._closed:
+            raise protocol.Unavailable(path, "the remote is closed")
+        return self._pool.submit(work, *args, **kwargs)
+
+    async def _result(self, path: Path, job: Future[_T]) -> _T:
+        try:
+            return await asyncio.wrap_future(job)
+        except OSError as error:
+            raise remote_error(error, path) from error
+
+    def _later(self, work: Callable[[], None]) -> None:
+        """Do `work` on a thread without waiting for it."""
+        if self._closed:
+            threading.Thread(target=work, daemon=True).start()
+        else:
+            self._pool.submit(work)
+
+    def _duplicate(self, path: Path, source: int) -> int:
+        try:
+            return os.dup(source)
+        except OSError as error:
+            raise remote_error(error, path) from error

@@ -1,0 +1,207 @@
+"""Replaces the content of a file on condition that it is still at a given version, durably and as a whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+
+from broker.remotes import protocol
+from broker.remotes.copying import copy
+from broker.remotes.nodes import attributes_of, change, temporary_name, version_of, way_to
+from broker.remotes.protocol import Attributes, Changes, Version
+from broker.remotes.renaming import move_to_free_name
+
+_NEW_MODE = 0o600
+_KEPT = ("user.", "system.posix_acl_access")
+_NO_FSYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A name in the folder behind the O_PATH descriptor `folder`, and the version it must be at to be replaced."""
+
+    path: protocol.Path
+    folder: int
+    name: bytes
+    base: Version | None
+
+    def check(self) -> os.stat_result | None:
+        """What is there now: None for a name that is free, as it must be when `base` is None."""
+        try:
+            status = os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
+        except FileNotFoundError:
+            if self.base is None:
+                return None
+            raise protocol.VersionChanged(self.path, "it is gone") from None
+        if self.base is None:
+            raise protocol.AlreadyExists(self.path)
+        if version_of(status) != self.base:
+            raise protocol.VersionChanged(self.path)
+        if stat.S_ISDIR(status.st_mode):
+            raise protocol.IsADirectory(self.path)
+        if not stat.S_ISREG(status.st_mode):
+            raise protocol.Unsupported(self.path, "only regular files have content")
+        return status
+
+
+class Replacer:
+    """Writes files. Of the writers that share one, no two are between the last look and the rename at once; other
+    machines can be, for the length of these two calls."""
+
+    def __init__(self) -> None:
+        self._last_step = threading.Lock()
+
+    def write(self, target: Target, source: int, changes: Changes, durable: bool) -> Attributes:
+        """Give `target` the content of `source`, and `changes`."""
+        old = target.check()
+        if old is not None and old.st_nlink > 1:
+            return self._overwrite(target, source, changes, durable)
+        with _times_of(target.folder, kept=old is not None), _temporary(target.folder, old) as made:
+            if made is None:
+                return self._overwrite(target, source, changes, durable)
+            name, node = made
+            copy(source, node)
+            if old is not None:
+                _keep_xattrs(target, node)
+            change(node, _complete(changes, old, os.fstat(node)))
+            _flush(node, durable)
+            with self._last_step:
+                target.check()
+                if target.base is None:
+                    move_to_free_name(target.folder, name, target.folder, target.name)
+                else:
+                    os.rename(name, target.name, src_dir_fd=target.folder, dst_dir_fd=target.folder)
+            if durable:
+                _sync_folder(target.folder)
+            return attributes_of(os.fstat(node))
+
+    def _overwrite(self, target: Target, source: int, changes: Changes, durable: bool) -> Attributes:
+        """Write into the file itself: its other names, or its owner, would be lost with a new one."""
+        node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
+        try:
+            with self._last_step:
+                if version_of(os.fstat(node)) != target.base:
+                    raise protocol.VersionChanged(target.path)
+                content = os.open(way_to(node), os.O_WRONLY | os.O_NONBLOCK)
+                try:
+                    os.ftruncate(content, 0)
+                    copy(source, content)
+                    _change_what_differs(content, changes)
+                    _flush(content, durable)
+                finally:
+                    os.close(content)
+            return attributes_of(os.fstat(node))
+        finally:
+            os.close(node)
+
+
+@contextmanager
+def _times_of(folder: int, *, kept: bool) -> Iterator[None]:
+    """Put back the folder's times at the end: writing to a file that exists does not change them."""
+    before = os.stat(way_to(folder))
+    yield
+    if kept:
+        with suppress(PermissionError):
+            os.utime(way_to(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@contextmanager
+def _temporary(folder: int, old: os.stat_result | None) -> Iterator[tuple[bytes, int] | None]:
+    """A new file in `folder`, with the owner of `old`: its name and a descriptor. What is left under that name at
+    the end is removed. None when there can be no such file, because of the rights of the folder or the owner."""
+    name = temporary_name()
+    try:
+        node = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _NEW_MODE, dir_fd=folder)
+    except PermissionError:
+        if old is None:
+            raise
+        yield None
+        return
+    try:
+        if old is None or _take_owner(node, old):
+            yield name, node
+        else:
+            os.unlink(name, dir_fd=folder)
+            yield None
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=folder)
+        raise
+    finally:
+        os.close(node)
+
+
+def _take_owner(node: int, old: os.stat_result) -> bool:
+    """Give the file `node` the ids of `old`, if we may: root may, unless the server squashes it."""
+    new = os.fstat(node)
+    if (new.st_uid, new.st_gid) == (old.st_uid, old.st_gid):
+        return True
+    try:
+        os.chown(node, old.st_uid, old.st_gid)
+    except PermissionError:
+        return False
+    return True
+
+
+def _complete(changes: Changes, old: os.stat_result | None, new: os.stat_result) -> Changes:
+    """`changes` with the mode of `old` if they leave it open, and without the ids that `new` has already: setting
+    these takes a privilege."""
+    if old is not None and changes.mode is None:
+        changes = replace(changes, mode=stat.S_IMODE(old.st_mode))
+    return replace(
+        changes,
+        uid=None if changes.uid == new.st_uid else changes.uid,
+        gid=None if changes.gid == new.st_gid else changes.gid,
+    )
+
+
+def _change_what_differs(node: int, changes: Changes) -> None:
+    """Apply `changes` to a file that may be another user's, who lets us write it but not set its times."""
+    now = os.fstat(node)
+    mode = None if changes.mode == stat.S_IMODE(now.st_mode) else changes.mode
+    change(node, replace(_complete(changes, None, now), mode=mode, mtime_ns=None, atime_ns=None))
+    with suppress(PermissionError):
+        change(node, Changes(mtime_ns=changes.mtime_ns, atime_ns=changes.atime_ns))
+
+
+def _keep_xattrs(target: Target, new: int) -> None:
+    """Copy the user's extended attributes and the access list of the old file to `new`."""
+    old = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
+    try:
+        for name in os.listxattr(way_to(old)):
+            if name.startswith(_KEPT):
+                os.setxattr(new, name, os.getxattr(way_to(old), name))
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.ENODATA):
+            raise
+    finally:
+        os.close(old)
+
+
+def _flush(node: int, durable: bool) -> None:
+    """Hear of errors before the content takes its name: NFS tells of a full disk only when it flushes, which it
+    does at fsync(2) and at every close(2) of a descriptor."""
+    if durable:
+        os.fsync(node)
+    else:
+        os.close(os.dup(node))
+
+
+def _sync_folder(folder: int) -> None:
+    """Make the new name durable, where the folder can be read and its file system knows how."""
+    try:
+        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+    except PermissionError:
+        return
+    try:
+        os.fsync(readable)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
+    finally:
+        os.close(readable)

@@ -1,0 +1,256 @@
+"""The operations of a remote on a folder of this machine, as blocking calls that never leave it.
+
+Every path is opened with openat2(2) beneath the root and through no symlink; what follows works on the descriptor, or
+on one name in it. The calls raise OSError and `RemoteError`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from broker.kernel import native
+from broker.remotes import protocol
+from broker.remotes.listing import Listing
+from broker.remotes.nodes import (
+    TEMPORARY,
+    change,
+    describe,
+    get_xattrs,
+    set_xattr,
+    version_of,
+    way_to,
+)
+from broker.remotes.protocol import Attributes, Changes, Path, Space, Version
+from broker.remotes.renaming import exchange, move_to_free_name
+from broker.remotes.replacing import Replacer, Target
+
+_SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
+_NODE = os.O_PATH | os.O_NOFOLLOW
+_FOLDER = os.O_PATH | os.O_DIRECTORY
+
+
+class Tree:
+    """The folder behind the descriptor `root`, which is closed with the last reference to this object: a request
+    that hangs may outlive the remote."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._replacer = Replacer()
+        weakref.finalize(self, os.close, root)
+
+    def stat(self, path: Path) -> Attributes:
+        node = self._open(path, _NODE)
+        try:
+            return describe(node)
+        finally:
+            os.close(node)
+
+    def listing(self, path: Path) -> Listing:
+        return Listing(lambda: self._open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+
+    def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
+        """As `Remote.read`. Looked at before it is opened: to open a device may already do something."""
+        try:
+            with self._node(path) as node:
+                status = os.fstat(node)
+                _same(path, status, version)
+                if not stat.S_ISREG(status.st_mode):
+                    raise _wrong_kind(path, status)
+                content = os.open(way_to(node), os.O_RDONLY | os.O_NONBLOCK)
+                try:
+                    data = os.pread(content, length, offset)
+                    _same(path, os.fstat(content), version)
+                finally:
+                    os.close(content)
+                return data
+        except (FileNotFoundError, NotADirectoryError):
+            raise protocol.VersionChanged(path, "it is gone") from None
+
+    def write(self, path: Path, source: int, base: Version | None, changes: Changes, durable: bool) -> Attributes:
+        try:
+            with self._folder(path) as (folder, name):
+                return self._replacer.write(Target(path, folder, name, base), source, changes, durable)
+        except (FileNotFoundError, NotADirectoryError):
+            if base is None:
+                raise
+            raise protocol.VersionChanged(path, "it is gone") from None
+
+    def mkdir(self, path: Path, changes: Changes) -> Attributes:
+        with self._folder(path) as (folder, name):
+            os.mkdir(name, 0o700, dir_fd=folder)
+            return _finish(folder, name, changes, os.rmdir)
+
+    def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
+        if not protocol.valid_target(target):
+            raise protocol.Invalid(path, "no symlink can have this text")
+        with self._folder(path) as (folder, name):
+            os.symlink(target, name, dir_fd=folder)
+            owner_and_times = Changes(None, changes.uid, changes.gid, changes.mtime_ns, changes.atime_ns)
+            return _finish(folder, name, owner_and_times, os.unlink)
+
+    def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
+        if stat.S_IFMT(mode) not in _SPECIAL:
+            raise protocol.Invalid(path, "neither a FIFO nor a device")
+        with self._folder(path) as (folder, name):
+            os.mknod(name, stat.S_IFMT(mode) | 0o600, rdev, dir_fd=folder)
+            return _finish(folder, name, changes, os.unlink)
+
+    def readlink(self, path: Path) -> bytes:
+        with self._node(path) as node:
+            target = describe(node).target
+        if target is None:
+            raise protocol.Invalid(path, "not a symlink")
+        if not protocol.valid_target(target):
+            raise protocol.BadAnswer(path, "no symlink can have this text")
+        return target
+
+    def link(self, existing: Path, path: Path) -> Attributes:
+        with self._folder(existing) as (old_folder, old), self._folder(path) as (folder, name):
+            os.link(old, name, src_dir_fd=old_folder, dst_dir_fd=folder, follow_symlinks=False)
+            return _look(folder, name)
+
+    def remove(self, path: Path) -> None:
+        with self._folder(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
+
+    def rmdir(self, path: Path) -> None:
+        with self._folder(path) as (folder, name):
+            _emptied(folder, name, lambda: os.rmdir(name, dir_fd=folder))
+
+    def rename(self, old_path: Path, new_path: Path, replace: bool) -> Attributes:
+        with self._folder(old_path) as (old_folder, old), self._folder(new_path) as (folder, name):
+            if replace:
+                _emptied(folder, name, lambda: os.rename(old, name, src_dir_fd=old_folder, dst_dir_fd=folder))
+            else:
+                move_to_free_name(old_folder, old, folder, name)
+            return _look(folder, name)
+
+    def exchange(self, path: Path, other_path: Path) -> None:
+        with self._folder(path) as (folder, name), self._folder(other_path) as (other_folder, other):
+            exchange(folder, name, other_folder, other)
+
+    def set_attributes(self, path: Path, changes: Changes) -> Attributes:
+        with self._node(path) as node:
+            change(node, changes)
+            return describe(node)
+
+    def get_xattrs(self, path: Path) -> dict[bytes, bytes]:
+        with self._node(path) as node:
+            return get_xattrs(node)
+
+    def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
+        with self._node(path) as node:
+            set_xattr(node, name, value)
+            return describe(node)
+
+    def space(self) -> Space:
+        room = os.statvfs(self._root)
+        unit = room.f_frsize
+        return Space(
+            total=room.f_blocks * unit,
+            free=room.f_bfree * unit,
+            available=room.f_bavail * unit,
+            files=room.f_files,
+            files_free=room.f_ffree,
+        )
+
+    def _open(self, path: Path, flags: int) -> int:
+        if TEMPORARY.fullmatch(path.rpartition(b"/")[2]):
+            raise protocol.NotFound(path, "the name of an unfinished write")
+        return self._beneath(path, flags)
+
+    def _beneath(self, path: Path, flags: int) -> int:
+        try:
+            return native.open_beneath(self._root, path or b".", flags)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            # A symlink where a folder was needed: a node like another.
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+
+    @contextmanager
+    def _node(self, path: Path) -> Iterator[int]:
+        node = self._open(path, _NODE)
+        try:
+            yield node
+        finally:
+            os.close(node)
+
+    @contextmanager
+    def _folder(self, path: Path) -> Iterator[tuple[int, bytes]]:
+        """The folder that `path` is in, and its name there, for calls that change the folder."""
+        head, _, name = path.rpartition(b"/")
+        if not name:
+            raise protocol.Forbidden(path, "the root stays as it is")
+        if TEMPORARY.fullmatch(name):
+            raise protocol.Forbidden(path, "the name of an unfinished write")
+        folder = self._beneath(head, _FOLDER)
+        try:
+            yield folder, name
+        finally:
+            os.close(folder)
+
+
+def _same(path: Path, status: os.stat_result, version: Version) -> None:
+    if version_of(status) != version:
+        raise protocol.VersionChanged(path)
+
+
+def _wrong_kind(path: Path, status: os.stat_result) -> protocol.RemoteError:
+    if stat.S_ISDIR(status.st_mode):
+        return protocol.IsADirectory(path)
+    return protocol.Unsupported(path, "only regular files have content")
+
+
+def _look(folder: int, name: bytes) -> Attributes:
+    node = os.open(name, _NODE, dir_fd=folder)
+    try:
+        return describe(node)
+    finally:
+        os.close(node)
+
+
+def _finish(folder: int, name: bytes, changes: Changes, undo: Callable[..., None]) -> Attributes:
+    """Give the new node `name` its attributes, or take it back."""
+    try:
+        node = os.open(name, _NODE, dir_fd=folder)
+        try:
+            change(node, changes)
+            return describe(node)
+        finally:
+            os.close(node)
+    except OSError:
+        undo(name, dir_fd=folder)
+        raise
+
+
+def _emptied(folder: int, name: bytes, act: Callable[[], None]) -> None:
+    """Do `act`, which needs the folder `name` to be empty: unfinished writes in it, which nobody sees, are removed
+    when they are all that is in the way."""
+    try:
+        act()
+        return
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    if not _remove_unfinished(folder, name):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
+    act()
+
+
+def _remove_unfinished(folder: int, name: bytes) -> bool:
+    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        names = [os.fsencode(found) for found in os.listdir(inner)]
+        if not all(map(TEMPORARY.fullmatch, names)):
+            return False
+        for found in names:
+            os.unlink(found, dir_fd=inner)
+        return True
+    finally:
+        os.close(inner)
