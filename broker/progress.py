@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
+import os
 from collections.abc import Callable, Iterator
 
 PATIENCE = 1.0
@@ -20,7 +20,7 @@ class Progress:
     @contextlib.contextmanager
     def transfer(self, what: str, path: bytes, total: int) -> Iterator[Callable[[int], None]]:
         """`what` is "fetching" or "pushing"; call the result with the count of bytes that are through."""
-        if not sys.stderr.isatty():
+        if not os.isatty(2):
             yield lambda count: None
             return
         bar = _Bar(f"{what} {self._prefix}/{path.decode(errors='backslashreplace')}", total)

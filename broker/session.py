@@ -10,7 +10,6 @@ import os
 import resource
 import socket
 import stat
-import sys
 from collections.abc import AsyncIterator, Callable, Iterable
 
 from broker.answering import Answerer
@@ -146,8 +145,9 @@ async def _attend(front: socket.socket, mounts: Mounts, mirrors: dict[int, Mirro
 
 
 def tell(message: str) -> None:
-    """A line for the user, on stderr."""
-    print(f"seccomp-drive: {message}", file=sys.stderr, flush=True)
+    """A line for the user, on stderr: descriptor 2, since sys.stderr is None where that was closed at the start."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"seccomp-drive: {message}\n".encode(errors="backslashreplace"))
 
 
 def _raise_descriptor_limit() -> None:

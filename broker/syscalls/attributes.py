@@ -105,14 +105,14 @@ async def readlink(call: Call) -> Reply:
     return Return(size, ((call.unsigned(output), buffer[:size]),))
 
 
-def statfs_with(output: int, size: int) -> Handler:
+def statfs_with(output: int, size: int, size_i386: int) -> Handler:
     """A handler of statfs(2): the cache's file system, which is what writes are limited by."""
 
     async def handler(call: Call) -> Reply:
         target = await call.resolve(follow=True)
         if target.native:
             return Continue()
-        buffer = bytearray(size)
+        buffer = bytearray(size_i386 if call.trapped.arch == native.AUDIT_ARCH_I386 else size)
         value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
         return Return(value, ((call.unsigned(output), buffer),))
 
@@ -161,13 +161,16 @@ async def load_descriptor_xattrs(call: Call) -> Reply:
 
 
 async def unsupported(call: Call) -> Reply:
-    """A call that a drive does not serve: EOPNOTSUPP there, the kernel's own answer elsewhere."""
+    """A call that a drive does not serve: EOPNOTSUPP there, the kernel's own answer elsewhere.
+
+    What does not exist on the drive is the kernel's too: the source of a mount(2) may be any word.
+    """
     for which in range(len(call.row.paths)):
         if not call.path(which):
             target = call.descriptor_target(call.dirfd(which))
         else:
             target = await call.resolve(which, follow=True, missing_ok=True)
-        if not target.native:
+        if not target.native and not target.missing:
             return Fail(errno.EOPNOTSUPP)
     return Continue()
 
