@@ -1,0 +1,65 @@
+"""`#!` lines as fs/binfmt_script.c reads them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from broker.syscalls.redirects import shebang
+
+
+@pytest.mark.parametrize(
+    ("head", "wanted"),
+    [
+        (b"#!/bin/sh\n", (b"/bin/sh", b"")),
+        (b"#! /bin/sh -e \n", (b"/bin/sh", b"-e")),
+        (b"#!\t/usr/bin/env\tpython3 -u\n", (b"/usr/bin/env", b"python3 -u")),
+        (b"#!/bin/sh", (b"/bin/sh", b"")),
+        (b"#!\n", None),
+        (b"#!  \n", None),
+        (b"\x7fELF", None),
+        (b"", None),
+    ],
+)
+def test_examples(head: bytes, wanted: tuple[bytes, bytes] | None) -> None:
+    """Interpreter, and all that follows as one argument."""
+    assert shebang(head) == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    before=st.sampled_from(["", " ", "\t", "  \t "]),
+    between=st.sampled_from([" ", "\t", " \t"]),
+    argument=st.text(alphabet="ab- \t=", max_size=12),
+)
+def test_the_kernel_reads_it_the_same_way(
+    tmp_path_factory: pytest.TempPathFactory, before: str, between: str, argument: str
+) -> None:
+    """The argument that a real interpreter gets is the one that we would give it."""
+    folder = tmp_path_factory.mktemp("shebang")
+    real = _compiled(folder)
+    script = folder / "script"
+    script.write_text(f"#!{before}{real}{between}{argument}\n")
+    script.chmod(0o755)
+    out = subprocess.run([script], capture_output=True, check=True).stdout
+    told = out.split(b"\0")[1:-2]
+    found = shebang(script.read_bytes()[:256])
+    assert found is not None
+    assert found[0] == os.fsencode(real)
+    assert told == ([found[1]] if found[1] else [])
+
+
+_SOURCE = "#include <unistd.h>\n#include <string.h>\nint main(int c,char**v){for(int i=0;i<c;i++)write(1,v[i],strlen(v[i])+1);}"
+
+
+def _compiled(folder: Path) -> Path:
+    """A binary that prints its arguments, NUL-terminated."""
+    target = folder.parent / "print-arguments"
+    if not target.exists():
+        subprocess.run(["gcc", "-x", "c", "-o", target, "-w", "-"], input=_SOURCE.encode(), check=True)
+    return target

@@ -1,0 +1,76 @@
+"""Fixtures of the real-program tests, and `--native-twice`, which checks the tests themselves without a drive."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from . import processes
+from .harness import Pair
+
+SOURCES = Path(__file__).parent / "sources"
+Build = Callable[..., Path]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--native-twice",
+        action="store_true",
+        help="run every scenario natively twice, to show that the scenarios themselves repeat",
+    )
+
+
+@pytest.fixture
+def native_twice(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--native-twice", default=False))
+
+
+@pytest.fixture
+def pair(native_twice: bool) -> Iterator[Pair]:
+    """A scenario in folders of its own with short names, since socket paths must fit into 108 bytes."""
+    base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    base.chmod(0o755)
+    unique = base.name.removeprefix("sd-")
+    above = "/" if os.geteuid() == 0 else "/tmp/"
+    try:
+        yield Pair(base, f"{above}drive-{unique}", native_twice)
+    finally:
+        processes.end(base)
+        shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def drive_only(native_twice: bool) -> None:
+    """For tests of the command itself, which have no native counterpart."""
+    if native_twice:
+        pytest.skip("there is no native counterpart")
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Compile a file of sources/ with gcc and these flags, or with go; the path of the program, built once."""
+    folder = tmp_path_factory.mktemp("built")
+    built: dict[tuple[str, ...], Path] = {}
+
+    def compile_(name: str, *flags: str) -> Path:
+        key = (name, *flags)
+        if key not in built:
+            program = folder / f"{Path(name).stem}-{len(built)}"
+            if name.endswith(".go"):
+                cache = folder.parent.parent / "go-cache"
+                environment = {**os.environ, "CGO_ENABLED": "0", "GOCACHE": str(cache), "GOFLAGS": "-mod=mod"}
+                command = ["go", "build", "-o", str(program), str(SOURCES / name)]
+                subprocess.run(command, check=True, env=environment, cwd=folder)
+            else:
+                command = ["gcc", "-O1", "-Wall", "-o", str(program), str(SOURCES / name), *flags]
+                subprocess.run(command, check=True)
+            built[key] = program
+        return built[key]
+
+    return compile_

@@ -1,0 +1,6 @@
+#include "util.h"
+
+int extra(int number)
+{
+    return number * 2;
+}

@@ -1,0 +1,6 @@
+#include "util.h"
+
+int third(int number)
+{
+    return number * 3;
+}

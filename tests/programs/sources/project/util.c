@@ -1,0 +1,6 @@
+#include "util.h"
+
+int util(int number)
+{
+    return number + 1;
+}

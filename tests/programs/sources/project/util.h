@@ -1,0 +1,3 @@
+int util(int number);
+int extra(int number);
+int third(int number);
