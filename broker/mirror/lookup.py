@@ -152,25 +152,30 @@ class Lookup:
             record = await self._ledger.get(status.st_ino) if status else None
             if status and record and (record.dirty or _same(status, record, attributes)):
                 return
-            try:
-                with self._tree.keeping_times(parent_of(path)) if path else contextlib.nullcontext():
-                    placed = self._place(path, status, record, attributes)
-            except FileNotFoundError:
-                return
-            await self._ledger.put(placed)
+            if status and stat.S_IFMT(status.st_mode) != stat.S_IFMT(attributes.mode):
+                await self._discard(path)
+                status = self._tree.lstat(path)
+                if status:
+                    return
+            with self._tree.pinned(path):
+                try:
+                    with self._tree.keeping_times(parent_of(path)) if path else contextlib.nullcontext():
+                        placed = self._place(path, status, record, attributes)
+                except FileNotFoundError:
+                    return
+                await self._ledger.put(placed)
+                if status and status.st_ino != placed.ino and status.st_nlink == 1:
+                    await self._ledger.drop(status.st_ino)
 
     def _place(
         self, path: Path, status: os.stat_result | None, record: Record | None, attributes: Attributes
     ) -> Record:
-        """Make, replace or update one placeholder; what to put on record of it."""
+        """Make one placeholder, or replace or update one of the same kind; what to put on record of it."""
         tree = self._tree
         if status is None:
             self._make_folders(parent_of(path))
             ino = self._link_or_create(path, attributes)
             return record_of(ino, attributes, hydrated=not attributes.is_regular)
-        if stat.S_IFMT(status.st_mode) != stat.S_IFMT(attributes.mode):
-            tree.remove(path)
-            return record_of(tree.create(path, attributes), attributes, hydrated=not attributes.is_regular)
         if attributes.is_directory:
             tree.set_attributes(path, attributes)
             return record_of(status.st_ino, attributes, hydrated=True)
@@ -216,10 +221,10 @@ class Lookup:
             inos += [below.st_ino for _, below in self._tree.walk(path)]
         if not dirty.isdisjoint(inos):
             return
+        await self._ledger.drop(*inos)
         with self._tree.keeping_times(parent_of(path)):
             self._tree.remove(path)
         self.forget(path)
-        await self._ledger.drop(*inos)
 
     async def _list(self, path: Path) -> None:
         started = time.monotonic()

@@ -92,49 +92,55 @@ class Names:
 
     async def unlink(self, path: Path, act: Act) -> int:
         async with self._locks.names(path):
-            return await self._remove(path, act, self._remote.remove)
+            with self._tree.pinned(path):
+                return await self._remove(path, act, self._remote.remove)
 
     async def rmdir(self, path: Path, act: Act) -> int:
         async with self._locks.names(path):
-            return await self._remove(path, act, self._remote.rmdir)
+            with self._tree.pinned(path):
+                return await self._remove(path, act, self._remote.rmdir)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
-        real_old, real_new = self._tree.real(old), self._tree.real(new)
         async with self._locks.names(old, new):
-            target = self._tree.lstat(new)
-            moved = self._tree.lstat(old)
-            kept = await self._stash(new, target) if target and not exchange else None
-            try:
-                result = act(real_old, real_new)
-            except OSError:
-                self._drop_stash(kept)
-                raise
-            if moved and target and moved.st_ino == target.st_ino:
-                self._drop_stash(kept)
-                return result
-            try:
-                if exchange:
-                    await self._remote.exchange(old, new)
-                else:
-                    attributes = await self._remote.rename(old, new, replace=replace)
-            except BaseException as error:
-                self._undo(old, lambda: act(real_new, real_old))
-                if kept is not None:
-                    self._tree.unstash(kept, new)
-                self._lookup.distrust(new)
-                raise _exists(error) from error
+            with self._tree.pinned(new):
+                return await self._rename(old, new, act, replace=replace, exchange=exchange)
+
+    async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
+        real_old, real_new = self._tree.real(old), self._tree.real(new)
+        target = self._tree.lstat(new)
+        moved = self._tree.lstat(old)
+        kept = await self._stash(new, target) if target and not exchange else None
+        try:
+            result = act(real_old, real_new)
+        except OSError:
             self._drop_stash(kept)
-            if target and not exchange and target.st_nlink == 1:
-                await self._ledger.drop(target.st_ino)
-            for path in (old, new):
-                self._lookup.forget(path)
-                self._lookup.changed(path)
-            if exchange:
-                self._lookup.distrust(old)
-                self._lookup.distrust(new)
-            else:
-                await self._rebase(new, attributes)
+            raise
+        if moved and target and moved.st_ino == target.st_ino:
+            self._drop_stash(kept)
             return result
+        try:
+            if exchange:
+                await self._remote.exchange(old, new)
+            else:
+                attributes = await self._remote.rename(old, new, replace=replace)
+        except BaseException as error:
+            self._undo(old, lambda: act(real_new, real_old))
+            if kept is not None:
+                self._tree.unstash(kept, new)
+            self._lookup.distrust(new)
+            raise _exists(error) from error
+        self._drop_stash(kept)
+        if target and not exchange and target.st_nlink == 1:
+            await self._ledger.drop(target.st_ino)
+        for path in (old, new):
+            self._lookup.forget(path)
+            self._lookup.changed(path)
+        if exchange:
+            self._lookup.distrust(old)
+            self._lookup.distrust(new)
+        else:
+            await self._rebase(new, attributes)
+        return result
 
     async def _make(
         self, path: Path, act: Act, make: Callable[[Changes], Awaitable[Attributes]], *, empty: bool = False

@@ -79,6 +79,19 @@ class Tree:
         os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
 
     @contextlib.contextmanager
+    def pinned(self, path: Path) -> Iterator[None]:
+        """Keep a node's inode number from being used again, until what is on record of it has been dropped."""
+        try:
+            pin = os.open(self.real(path), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            os.close(pin)
+
+    @contextlib.contextmanager
     def keeping_times(self, folder: Path) -> Iterator[None]:
         """For changes of a folder's names that are ours alone: they do not show in its times."""
         before = os.stat(self.real(folder))

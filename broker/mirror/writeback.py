@@ -102,8 +102,8 @@ class WriteBack:
                 self._release(ino)
                 return
             if os.fstat(held.anchor).st_nlink == 0:
-                self._release(ino)
                 await self._ledger.drop(ino)
+                self._release(ino)
                 return
             file = os.open(b"/proc/self/fd/%d" % held.anchor, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
@@ -184,10 +184,10 @@ class WriteBack:
         beside = conflict_name(path, socket.gethostname(), time.gmtime())
         changes = changes_of(os.fstat(file), owners=self._remote.capabilities.owners)
         await self._remote.write(beside, file, None, changes)
-        self._release(record.ino)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._tree.real(path))
         await self._ledger.drop(record.ino)
+        self._release(record.ino)
         self._lookup.distrust(path)
         self._lookup.distrust(beside)
         shown = path.decode(errors="backslashreplace")

@@ -119,6 +119,11 @@ class FileRemote:
             return await asyncio.wrap_future(job)
         except OSError as error:
             raise remote_error(error, path) from error
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and task is not None and not task.cancelling():
+                raise protocol.Unavailable(path, "the remote was closed") from None
+            raise
 
     def _later(self, work: Callable[[], None]) -> None:
         """Do `work` on a thread without waiting for it."""

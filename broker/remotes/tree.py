@@ -132,7 +132,13 @@ class Tree:
 
     def exchange(self, path: Path, other_path: Path) -> None:
         with self._folder(path) as (folder, name), self._folder(other_path) as (other_folder, other):
-            exchange(folder, name, other_folder, other)
+            try:
+                exchange(folder, name, other_folder, other)
+            except OSError as error:
+                # renameat2(2): EINVAL is both a folder inside the other and a file system that cannot.
+                if error.errno != errno.EINVAL or _one_in_the_other(path, other_path):
+                    raise
+                raise protocol.Unsupported(other_path, "this file system cannot exchange") from None
 
     def set_attributes(self, path: Path, changes: Changes) -> Attributes:
         with self._node(path) as node:
@@ -194,6 +200,10 @@ class Tree:
             yield folder, name
         finally:
             os.close(folder)
+
+
+def _one_in_the_other(path: Path, other: Path) -> bool:
+    return path.startswith(other + b"/") or other.startswith(path + b"/")
 
 
 def _same(path: Path, status: os.stat_result, version: Version) -> None:
