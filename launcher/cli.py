@@ -140,7 +140,7 @@ def _run(arguments: Arguments) -> int:
     if arguments.command == "exec":
         from launcher.spawn import run
 
-        return run(settings, arguments.argv, _session)
+        os._exit(run(settings, arguments.argv, _session))  # 4 ms faster than tidying the interpreter up
     return _maintain(arguments.command, settings)
 
 

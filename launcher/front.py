@@ -130,12 +130,14 @@ class Front:
     def _take(self, info: signal.struct_siginfo) -> None:
         if info.si_signo == signal.SIGCHLD or (info.si_signo == signal.SIGIO and info.si_code > 0):
             return  # ours: the loop looks for the reason
-        if self._code is not None:
-            self._after_the_end(info.si_signo)
-        elif info.si_signo == signal.SIGCONT:
+        if info.si_signo == signal.SIGCONT:
             self._job.continue_()
-        else:
+            return
+        self._hear_init()  # the program may have ended just before
+        if self._code is None:
             self._job.pass_on(info)
+        else:
+            self._after_the_end(info.si_signo)
 
     def _after_the_end(self, number: int) -> None:
         """Pushing goes on in the broker, whatever happens to us."""

@@ -62,13 +62,17 @@ def foreign_memory() -> str | None:
     """How this process can read the memory of one that has dropped from root to another user.
 
     "capability" (CAP_SYS_PTRACE), "ids" (taking its real ids), None for not at all. Only for root.
+    OSError when no such process could be started.
     """
     end, other = os.pipe()
-    pid = _child(_nobody)
+    pid = _child(lambda: _nobody(other))
     os.close(other)
-    os.read(end, 1)  # closed by its execve, which makes it dumpable again
+    failure = os.read(end, 4)  # empty: closed by its execve, which makes it dumpable again
     os.close(end)
     try:
+        if failure:
+            number = int.from_bytes(failure, "little")
+            raise OSError(number, os.strerror(number))
         for way, prepare in (("capability", lambda: None), ("ids", _take_ids_of_nobody)):
             reader = _child(lambda prepare=prepare: _can_read(pid, prepare))  # type: ignore[misc]
             if os.waitpid(reader, 0)[1] == 0:
@@ -148,11 +152,15 @@ def _error(attempt: Callable[[], int]) -> str | None:
     return None
 
 
-def _nobody() -> int:
-    os.setgroups([])
-    os.setresgid(65534, 65534, 65534)
-    os.setresuid(65534, 65534, 65534)
-    os.execv("/bin/sleep", ["sleep", "60"])
+def _nobody(report: int) -> int:
+    try:
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        os.execv("/bin/sleep", ["sleep", "60"])
+    except OSError as error:
+        os.write(report, (error.errno or 1).to_bytes(4, "little"))
+    return 1
 
 
 def _take_ids_of_nobody() -> None:

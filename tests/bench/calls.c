@@ -96,20 +96,20 @@ static void one_mmap(int fd, off_t size)
     munmap(words, size);
 }
 
-/* calls read COUNT PATH...: seconds for all of each file by read, pread and mmap, summed over COUNT passes that
-   take the files in turn, after a pass from the disk that is not counted. */
+/* calls read COUNT PATH...: COUNT lines, each a pass that takes the files in turn, of the seconds for all of each
+   file by read, pread and mmap. */
 static void time_read(long count, int files, char **paths)
 {
     static void (*const way[])(int, off_t) = {one_read, one_pread, one_mmap};
     int *fd = calloc(files, sizeof *fd);
-    double *sum = calloc(files * 3, sizeof *sum);
+    double (*seconds)[3] = calloc(files, sizeof *seconds);
     struct stat status;
 
     for (int f = 0; f < files; f++)
         /* Written in different ways, they lie in different folios: both are read in anew. */
         if ((fd[f] = open(paths[f], O_RDONLY)) < 0 || fsync(fd[f]) || posix_fadvise(fd[f], 0, 0, POSIX_FADV_DONTNEED))
             die(paths[f]);
-    for (long pass = -1; pass < count; pass++)
+    for (long pass = -1; pass < count; pass++) {
         for (int f = 0; f < files; f++)
             for (int w = 0; w < 3; w++) {
                 int file = pass & 1 ? files - 1 - f : f;
@@ -117,11 +117,12 @@ static void time_read(long count, int files, char **paths)
                     die(paths[file]);
                 double start = now();
                 way[w](fd[file], status.st_size);
-                if (pass >= 0)
-                    sum[file * 3 + w] += now() - start;
+                seconds[file][w] = now() - start;
             }
-    for (int i = 0; i < files * 3; i++)
-        printf("%f%c", sum[i], i == files * 3 - 1 ? '\n' : ' ');
+        /* The first pass brings them into the page cache. */
+        for (int f = 0; pass >= 0 && f < files; f++)
+            printf("%f %f %f%c", seconds[f][0], seconds[f][1], seconds[f][2], f == files - 1 ? '\n' : ' ');
+    }
 }
 
 int main(int argc, char **argv)

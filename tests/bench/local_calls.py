@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from measure import Bench, Sample, bench, median, ratio, table
 
-CALLS = 300_000
-SLOW_CALLS = 20_000
+CALLS = 100_000
+SLOW_CALLS = 10_000
 SPELLINGS = ("absolute", "relative", "dirfd")
 ONE_CPU = ("taskset", "-c", "0")
 """Both peers are fastest when tracer and tracee share a processor, so that is measured too."""
@@ -75,7 +75,7 @@ def variants(setting: Bench) -> dict[str, Callable[[], Sample]]:
 
 
 def main() -> None:
-    with bench(__doc__, runs=5) as setting:
+    with bench(__doc__, runs=9) as setting:
         samples = setting.rounds(variants(setting))
     goals = {"exec, before the drive": "at most 1.5", "exec, after the drive": "at most 2"}
     rows = []

@@ -131,4 +131,10 @@ def bench(description: str, runs: int) -> Iterator[Bench]:
         setting = Bench(_command(options.command), Path(scratch), options.runs, {**inherited, **own})
         if setting.output(setting.under_exec("echo", "served")) != "served\n":
             sys.exit(f"`{' '.join(setting.command)} exec` does not run a program: give another with --command")
+        load, processors = os.getloadavg()[0], os.cpu_count() or 1
+        if load > processors / 4:
+            print(
+                f"Load average {load:.1f} on {processors} processors: trust ratios only, and those little",
+                file=sys.stderr,
+            )
         yield setting

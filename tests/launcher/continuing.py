@@ -1,8 +1,7 @@
 """Runs a program in a session without drives: every trapped call is continued. `continuing.py MODE CMD [ARG...]`.
 
 The modes: ``plain``; ``refuse`` ends before "go"; ``crash`` dies of an exception at the first call; ``pending`` says
-that files could not be pushed; ``slow`` never finishes pushing; ``hang`` never says "go". The broker's pid is written
-to descriptor 9 if that is open.
+that files could not be pushed; ``slow`` never finishes pushing; ``hang`` never says "go".
 """
 
 from __future__ import annotations
@@ -30,11 +29,8 @@ CONTINUE = 1
 PENDING = [f"/drive/{number}" for number in range(12)]
 
 
-def session(mode: str, report: int | None) -> Serve:
+def session(mode: str) -> Serve:
     def serve(settings: Settings, listener: int, ready: Callable[[], None], front: socket.socket) -> None:
-        if report is not None:
-            os.write(report, str(os.getpid()).encode())
-            os.close(report)
         if mode == "refuse":
             raise SetupError("/drive (file:///none): not there; check the remote")
         if mode == "hang":
@@ -43,12 +39,12 @@ def session(mode: str, report: int | None) -> Serve:
         poll = select.poll()
         poll.register(listener, select.POLLIN)
         poll.register(front, select.POLLIN)
-        running, asked = True, False
-        while running or not asked:
+        running = asking = True
+        while running or asking:
             for number, events in poll.poll():
                 if number == front.fileno():
-                    asked = True
-                    if answer(front, mode):
+                    asking, open_ = answer(front, mode)
+                    if not open_:
                         poll.unregister(front)
                 elif events & select.POLLHUP:
                     running = False
@@ -61,13 +57,13 @@ def session(mode: str, report: int | None) -> Serve:
     return serve
 
 
-def answer(front: socket.socket, mode: str) -> bool:
-    """Whether there is nothing more to hear from the front."""
+def answer(front: socket.socket, mode: str) -> tuple[bool, bool]:
+    """Whether the session waits for the front still, and whether there is more to hear from it."""
     message = front.recv(100)
     if message == b"ended" and mode != "slow":
         pending = PENDING if mode == "pending" else []
         front.send(b"pushed" + json.dumps({"pending": pending}).encode())
-    return message in (b"", b"abandon")
+    return message == b"ended" and mode == "slow", message not in (b"", b"abandon")
 
 
 def proceed(listener: int) -> None:
@@ -79,16 +75,7 @@ def proceed(listener: int) -> None:
 
 def main() -> int:
     mode, *argv = sys.argv[1:]
-    report = None
-    with contextlib.suppress(OSError):
-        os.fstat(9)
-        report = fcntl.fcntl(9, fcntl.F_DUPFD_CLOEXEC, 3)
-        os.close(9)
-
-    def load() -> Serve:
-        return session(mode, report)
-
-    return run(Settings((), "/nowhere", 1), argv, load)
+    return run(Settings((), "/nowhere", 1), argv, lambda: session(mode))
 
 
 sys.exit(main())

@@ -16,14 +16,54 @@ UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
 Call = list[Any]
 
 _names = st.sampled_from(
-    ["a", "b", "d", "e", "h", "l", "p", "ld", "up", "abs", "loop", "dangling", "new", "other", ".", "", "x" * 255, "y" * 256]
+    [
+        "a",
+        "b",
+        "d",
+        "e",
+        "h",
+        "l",
+        "p",
+        "ld",
+        "up",
+        "abs",
+        "loop",
+        "dangling",
+        "new",
+        "other",
+        ".",
+        "",
+        "x" * 255,
+        "y" * 256,
+    ]
 )
 _components = st.lists(_names, min_size=1, max_size=3).map("/".join)
 _above = st.sampled_from(["", "", "../", "d/../", "./", "../4/"])
 _endings = st.sampled_from(["", "", "/", "/.", "//"])
-_odd = st.builds(lambda up, path, end: up + path.lstrip("/") + end, _above, _components, _endings)
+_odd = st.builds(lambda up, path, end: up + path.lstrip("/") + end, _above, _components, _endings).filter(
+    lambda text: not text.startswith("/")
+)
+"""Never an absolute path: the root of the machine is no place for random calls."""
 _plain = st.sampled_from(
-    ["a", "b", "d", "d/a", "d/e", "h", "l", "ld", "ld/e", "abs/a", "d/l", "p", "new", "d/new", "other", "dangling", "d/e/new"]
+    [
+        "a",
+        "b",
+        "d",
+        "d/a",
+        "d/e",
+        "h",
+        "l",
+        "ld",
+        "ld/e",
+        "abs/a",
+        "d/l",
+        "p",
+        "new",
+        "d/new",
+        "other",
+        "dangling",
+        "d/e/new",
+    ]
 )
 _relative = st.integers(0, 3).flatmap(lambda choice: _odd if choice == 0 else _plain)
 paths = st.one_of(_relative, _relative.map(lambda path: f"%T/{path}"))
@@ -33,7 +73,7 @@ slots = st.integers(0, 3).map(lambda slot: {"fd": slot})
 folders = st.one_of(st.just(AT_FDCWD), st.just(AT_FDCWD), slots)
 modes = st.sampled_from([0o644, 0o755, 0o700, 0o600, 0o444, 0o1777, 0o2755, 0o4755])
 sizes = st.sampled_from([0, 1, 5, 100, 4096, 10000])
-attributes = st.sampled_from(["user.a", "user.b", "trusted.c", "bad", "user."])
+attributes = st.sampled_from(["user.a", "user.b", "other.c", "bad", "user."])
 _FLAGS = (os.O_CREAT, os.O_EXCL, os.O_TRUNC, os.O_APPEND, os.O_DIRECTORY, os.O_NOFOLLOW, os.O_PATH)
 flags = st.builds(
     lambda access, bits: access | os.O_NONBLOCK | sum(bits),
@@ -53,7 +93,12 @@ def _n(*values: int) -> st.SearchStrategy[int]:
     return st.sampled_from(values)
 
 
-_how = st.builds(lambda flag, mode, resolve: {"struct": [flag, mode if flag & os.O_CREAT else 0, resolve]}, flags, modes, _n(0, 0, 4, 8, 16))
+_how = st.builds(
+    lambda flag, mode, resolve: {"struct": [flag, mode if flag & os.O_CREAT else 0, resolve]},
+    flags,
+    modes,
+    _n(0, 0, 4, 8, 16),
+)
 _xattr = (attributes, st.just("value"), _n(0, 3, 5), _n(0, 1, 2))
 
 LOOKING = [
@@ -139,15 +184,20 @@ cases = st.builds(
 
 
 def generate(number: int, count: int) -> list[list[Call]]:
-    """`count` cases, the same ones for the same `number`."""
+    """`count` cases, the same ones for the same `number`. Each is hypothesis' second example of a seed of its own:
+    its first is the simplest, and later ones are often variations of earlier ones."""
+    return [_example(number * 1000 + index) for index in range(count)]
+
+
+def _example(number: int) -> list[Call]:
     collected: list[list[Call]] = []
 
     @seed(number)
-    @settings(max_examples=count, phases=[Phase.generate], database=None, deadline=None,
+    @settings(max_examples=2, phases=[Phase.generate], database=None, deadline=None,
               suppress_health_check=list(HealthCheck))  # fmt: skip
     @given(cases)
     def collect(case: list[Call]) -> None:
         collected.append(case)
 
     collect()
-    return collected
+    return collected[-1]

@@ -12,30 +12,41 @@ from .trees import settle
 
 BUILDS = {
     "gcc and make": """
-        cd "$DRIVE/project"; make -s -j2; ./main; make; touch util.c; make -s -j2; ./main more; "$DRIVE/project/main"
-        make -q && echo up to date; make -s clean; ls; make -sC "$DRIVE/project" -j2 CFLAGS=-g; cd /; "$DRIVE/project/main" x """,
+        cd "$DRIVE/project"; make -s -j2; ./main; make; touch util.c; make -s -j2; ./main more
+        "$DRIVE/project/main"
+        make -q && echo up to date; make -s clean; ls; make -sC "$DRIVE/project" -j2 CFLAGS=-g; cd /
+        "$DRIVE/project/main" x """,
     "out of tree": """
-        mkdir "$LOCAL/build" "$DRIVE/build"; cd "$LOCAL/build"; make -s -f "$DRIVE/project/Makefile" VPATH="$DRIVE/project" -j2; ./main
-        cd "$DRIVE/build"; make -s -f ../project/Makefile VPATH=../project -j2; ./main; cp -r "$DRIVE/project" "$LOCAL/p"; make -sC "$LOCAL/p"; "$LOCAL/p/main" """,
+        mkdir "$LOCAL/build" "$DRIVE/build"; cd "$LOCAL/build"
+        make -s -f "$DRIVE/project/Makefile" VPATH="$DRIVE/project" -j2; ./main
+        cd "$DRIVE/build"; make -s -f ../project/Makefile VPATH=../project -j2; ./main
+        cp -r "$DRIVE/project" "$LOCAL/p"; make -sC "$LOCAL/p"; "$LOCAL/p/main" """,
     "shared library": """
-        cd "$DRIVE/project"; gcc -shared -fPIC -o libutil.so util.c; gcc -o dyn main.c -L. -lutil; LD_LIBRARY_PATH="$DRIVE/project" ./dyn
-        gcc -o rel main.c -L. -lutil -Wl,-rpath,'$ORIGIN'; cd "$LOCAL"; "$DRIVE/project/rel"; LD_PRELOAD="$DRIVE/project/libutil.so" true
-        ldd "$DRIVE/project/rel" | grep -o 'libutil.so => [^ ]*'; cd "$DRIVE/project"; nm -D libutil.so | grep -c util; strip rel; ./rel; ar rc x.a main.c; ar t x.a """,
+        cd "$DRIVE/project"; gcc -shared -fPIC -o libutil.so util.c; gcc -o dyn main.c -L. -lutil
+        LD_LIBRARY_PATH="$DRIVE/project" ./dyn
+        gcc -o rel main.c -L. -lutil -Wl,-rpath,'$ORIGIN'; cd "$LOCAL"; "$DRIVE/project/rel"
+        LD_PRELOAD="$DRIVE/project/libutil.so" true
+        ldd "$DRIVE/project/rel" | grep -o 'libutil.so => [^ ]*'; cd "$DRIVE/project"
+        nm -D libutil.so | grep -c util; strip rel; ./rel; ar rc x.a main.c; ar t x.a """,
     "-pipe and temporaries": """
-        cd "$DRIVE/project"; TMPDIR="$DRIVE" gcc -save-temps -o saved main.c util.c; ./saved; gcc -MMD -c -pipe util.c; cat util.d; gcc -E util.c > "$DRIVE/e.i"
-        gcc -x c - -o piped < both.c; ./piped; gdb --version > /dev/null 2>&1 || :; objdump -d util.o | grep -c ret; size util.o | wc -l """,
+        cd "$DRIVE/project"; TMPDIR="$DRIVE" gcc -save-temps -o saved main.c util.c; ./saved
+        gcc -MMD -c -pipe util.c; cat util.d; gcc -E util.c > "$DRIVE/e.i"
+        gcc -x c - -o piped < both.c; ./piped; gdb --version > /dev/null 2>&1 || :
+        objdump -d util.o | grep -c ret; size util.o | wc -l """,
 }
 
 PERL = r"""
     cd "$DRIVE"; perl -i.orig -pe 's/line/row/' lines.txt; perl -ne 'print if $. == 3' lines.txt
     perl -MFile::Find -e 'find(sub { push @f, $File::Find::name }, $ENV{DRIVE}); print "$_\n" for sort @f'
-    perl -MFcntl=:DEFAULT,:flock -e 'sysopen F, "excl", O_RDWR|O_CREAT|O_EXCL or die; flock F, LOCK_EX; print F "x"; close F;
+    perl -MFcntl=:DEFAULT,:flock -e '
+        sysopen F, "excl", O_RDWR|O_CREAT|O_EXCL or die; flock F, LOCK_EX; print F "x"; close F;
         sysopen F, "excl", O_CREAT|O_EXCL or print "$!\n"; rename "excl", "sub/renamed" or die; print -s "sub/renamed", "\n";
-        opendir D, "sub"; print join(" ", sort readdir D), "\n"; print join(" ", map { (stat)[2, 3, 7, 9] } "hello.txt", "sub/two"), "\n";
+        opendir D, "sub"; print join(" ", sort readdir D), "\n";
+        print join(" ", map { (stat)[2, 3, 7, 9] } "hello.txt", "sub/two"), "\n";
         symlink "a", "b"; print readlink "b", "\n"; truncate "lines.txt", 10; utime 1, 2, "big.bin"; unlink "empty", "-dash";
-        mkdir "made", 0700; chmod 0711, "made"; chdir "made"; open F, ">>../hello.txt"; print F "end\n"; close F; print glob("../h*"), "\n";
-        print `cat ../hello.txt`; exec "$ENV{DRIVE}/script.pl", 7'
-"""
+        mkdir "made", 0700; chmod 0711, "made"; chdir "made"; open F, ">>../hello.txt"; print F "end\n"; close F;
+        print glob("../h*"), "\n"; print `cat ../hello.txt`; exec "$ENV{DRIVE}/script.pl", 7'
+"""  # noqa: E501
 
 
 def with_project(place: Place) -> None:

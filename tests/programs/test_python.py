@@ -28,7 +28,7 @@ def with_package(place: Place) -> None:
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(pair: Pair, program: str) -> None:
-    """mmap, shutil, tempfile, multiprocessing and the os module do the same on a drive, by absolute and relative paths."""
+    """mmap, shutil, tempfile, multiprocessing and the os module, by absolute and relative paths."""
     source = SOURCES / f"{program}.py"
     pair.run(bash(f'mkdir "$DRIVE/a" "$DRIVE/r"; python3 {source} "$DRIVE/a"; cd "$DRIVE/r"; python3 {source} .'))
 
@@ -36,9 +36,11 @@ def test_program(pair: Pair, program: str) -> None:
 def test_imports(pair: Pair) -> None:
     """Packages on the drive are imported, compiled into __pycache__ once, and found again."""
     pair.run(
-        bash("""export PYTHONPATH="$DRIVE/lib"; python3 -c 'import package, spaces.inner; print(package.VALUE)'
+        bash("""export PYTHONPATH="$DRIVE/lib"
+        python3 -c 'import package, spaces.inner; print(package.VALUE)'
             ls "$DRIVE/lib/package/__pycache__"; python3 -v -c 'import package' 2>&1 | grep -c 'matches.*part'
-            cd "$DRIVE/lib"; python3 program.py; python3 -m program; python3 "$DRIVE/lib"; python3 -m compileall -q .; ls __pycache__"""),
+            cd "$DRIVE/lib"; python3 program.py; python3 -m program; python3 "$DRIVE/lib"
+            python3 -m compileall -q .; ls __pycache__"""),
         setup=with_package,
     )
 
@@ -46,9 +48,12 @@ def test_imports(pair: Pair) -> None:
 def test_venv(pair: Pair) -> None:
     """A virtual environment on the drive: made, its interpreter run by path and after activation."""
     pair.run(
-        bash("""/usr/bin/python3 -m venv --without-pip "$DRIVE/venv"; cd "$DRIVE/venv"; find . | grep -v '\\.pyc$' | sort
+        bash("""/usr/bin/python3 -m venv --without-pip "$DRIVE/venv"; cd "$DRIVE/venv"
+        find . | grep -v '\\.pyc$' | sort
             bin/python -c 'import sys; print(sys.prefix, sys.executable, sys.base_prefix)'
-            . bin/activate; python -c 'import sys; print(sys.prefix, sys.executable)'; cd "$LOCAL"; which python
-            /usr/bin/python3 -m venv --copies --without-pip "$DRIVE/copied"; "$DRIVE/copied/bin/python" -c 'import sys; print(sys.executable)'
+            . bin/activate; python -c 'import sys; print(sys.prefix, sys.executable)'; cd "$LOCAL"
+            which python
+            /usr/bin/python3 -m venv --copies --without-pip "$DRIVE/copied"
+            "$DRIVE/copied/bin/python" -c 'import sys; print(sys.executable)'
             readlink -f "$DRIVE/venv/bin/python"; cat "$DRIVE/venv/pyvenv.cfg" """),
     )

@@ -55,7 +55,7 @@ def test_interrupt(pair: Pair, key: bytes) -> None:
 
 def test_interrupt_that_is_handled(pair: Pair) -> None:
     """A program that handles Ctrl-C itself goes on, with its drive."""
-    program = 'cd "$DRIVE"; trap "echo caught > caught" INT; echo star""ted; until test -e caught; do sleep 0.05; done; cat caught hello.txt'
+    program = 'cd "$DRIVE"; trap "echo caught > caught" INT; echo star""ted; until test -e caught; do sleep 0.05; done; cat caught hello.txt'  # noqa: E501
 
     def talk(terminal: Terminal) -> str:
         command(terminal, f"drive-exec bash -c '{program}'", b"started")

@@ -7,7 +7,7 @@ import pickle
 import select
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,8 @@ from broker.table import TABLE, Row
 from launcher import filter as seccomp
 
 CONTINUE = 1
+_PRCTL = 157
+_PR_SET_PDEATHSIG = 1
 DEADLINE = 20.0
 """Seconds that any wait may take before the test fails."""
 
@@ -68,7 +70,7 @@ class Session:
         return value
 
     def ending(self) -> tuple[str, Any]:
-        """("returned", value), ("raised", text) or ("died", wait status)."""
+        """("returned", value) or ("raised", text) of the function, ("ended", wait status) if it did neither."""
         message = self._answers.recv(1 << 20)
         return pickle.loads(message)  # type: ignore[no-any-return]
 
@@ -91,10 +93,14 @@ def running(
     schemes: Sequence[bytes] = (b"sommelier:",),
     mirrors: Sequence[bytes] = (),
     parents: Sequence[bytes] = (),
-    threads: int = 2,
+    threads: int = 4,
     handed_out: bool = False,
+    serve: bool = True,
 ) -> Iterator[Session]:
-    """Run `function(*arguments)` in a process under the filter of `rows`, served by a lane."""
+    """Run `function(*arguments)` in a process under the filter of `rows`, served by a lane.
+
+    Without `serve` the lane is not started.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(DEADLINE)
     init = os.fork()
@@ -110,7 +116,8 @@ def running(
     try:
         if handed_out:
             lane.handed_out()
-        lane.start()
+        if serve:
+            lane.start()
         ours.send(b"go")
         yield session
     finally:
@@ -122,9 +129,7 @@ def _be_init(channel: socket.socket, program: bytes, function: Callable[[], Any]
         child = os.fork()
         if child == 0:
             _be_program(channel, program, function)
-        _, status = os.waitpid(child, 0)
-        if status:
-            channel.send(pickle.dumps(("died", status)))
+        channel.send(pickle.dumps(("ended", os.waitpid(child, 0)[1])))
     finally:
         os._exit(0)
 
@@ -132,6 +137,7 @@ def _be_init(channel: socket.socket, program: bytes, function: Callable[[], Any]
 def _be_program(channel: socket.socket, program: bytes, function: Callable[[], Any]) -> None:
     status = 1
     try:
+        native.call(native.AUDIT_ARCH_X86_64, _PRCTL, (_PR_SET_PDEATHSIG, signal.SIGKILL))
         listener, _ = seccomp.install(program)
         socket.send_fds(channel, [str(os.getpid()).encode()], [listener])
         os.close(listener)
@@ -144,3 +150,53 @@ def _be_program(channel: socket.socket, program: bytes, function: Callable[[], A
         status = 0
     finally:
         os._exit(status)
+
+
+class Probe:
+    """A program that makes one call after another as it is told."""
+
+    def __init__(self, session: Session, channel: socket.socket) -> None:
+        self.session = session
+        self.lane = session.lane
+        self._channel = channel
+
+    def ask(self, name: str, *arguments: Any, **keywords: Any) -> tuple[Any, list[Trapped]]:
+        """Make it call `os.NAME` (or a name of `more`): its result or negative errno, and what was handed over."""
+        self._channel.send(pickle.dumps((name, arguments, keywords)))
+        seen: list[Trapped] = []
+        while True:
+            ready = select.select([self._channel.fileno(), self.lane.event], [], [], DEADLINE)[0]
+            assert ready, "the program does not answer"
+            for trapped in self.lane.take():
+                seen.append(trapped)
+                self.session.let_continue(trapped)
+            if self._channel.fileno() in ready:
+                return pickle.loads(self._channel.recv(1 << 20)), seen
+
+    def handed_over(self, name: str, *arguments: Any, **keywords: Any) -> bool:
+        return bool(self.ask(name, *arguments, **keywords)[1])
+
+
+@contextmanager
+def probing(more: Mapping[str, Callable[..., Any]] | None = None, **options: Any) -> Iterator[Probe]:
+    """A `Probe`; `options` are those of `running`."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def obey() -> None:
+        ours.close()
+        while message := theirs.recv(1 << 20):
+            name, arguments, keywords = pickle.loads(message)
+            call = (more or {}).get(name) or getattr(os, name)
+            try:
+                result = call(*arguments, **keywords)
+                result = tuple(result) if isinstance(result, os.stat_result) else result
+            except OSError as error:
+                result = -(error.errno or 0)
+            theirs.send(pickle.dumps(result))
+
+    with running(obey, **options) as session:
+        theirs.close()
+        try:
+            yield Probe(session, ours)
+        finally:
+            ours.close()

@@ -16,7 +16,7 @@ from broker.remotes.protocol import Attributes, Changes, Path, Remote, RemoteErr
 from broker.remotes.registry import open_file
 from broker.settings import RemoteSettings
 
-from .conformance import names_in, source
+from .helpers import names_in, source
 from .memory import Memory
 
 NAMES = [b"a", b"b", b"\xff"]

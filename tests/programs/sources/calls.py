@@ -13,6 +13,7 @@ import stat
 import struct
 import sys
 from collections.abc import Callable
+from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 OLD = 1_600_000_000
@@ -41,13 +42,13 @@ class Case:
         self.top = top
         self.slots: dict[int, int] = {}
 
-    def run(self, call: list) -> str:
+    def run(self, call: list[Any]) -> str:
         name, *arguments = call
         buffer = ctypes.create_string_buffer(65536) if name in OUTPUTS else None
         keep = [self.native(argument, buffer) for argument in arguments]
         if name == "close":
             for slot in arguments:
-                self.slots.pop(slot.get("fd"), None) if isinstance(slot, dict) else None
+                self.slots.pop(slot["fd"], None) if isinstance(slot, dict) else None
         result = LIBC.syscall(NUMBERS[name], *keep)
         if result < 0:
             return errno.errorcode[ctypes.get_errno()]
@@ -72,7 +73,9 @@ class Case:
 
     def shown(self, name: str, result: int, data: bytes) -> str:
         if name in ("stat", "lstat", "fstat", "newfstatat"):
-            _, _, links, mode, uid, gid, _, _, size, _, _, _, _, seconds, nanoseconds = struct.unpack_from("3Q4I8q", data)
+            _, _, links, mode, uid, gid, _, _, size, _, _, _, _, seconds, nanoseconds = struct.unpack_from(
+                "3Q4I8q", data
+            )
             return describe(mode, links, uid, gid, size, seconds, nanoseconds)
         if name == "statx":
             _, _, _, links, uid, gid, mode, _, _, size = struct.unpack_from("2IQ3IHHQQ", data)
@@ -98,7 +101,7 @@ def prepare(top: bytes) -> None:
     for name, content in ((b"a", b"content of a"), (b"b", b""), (b"d/a", b"inner")):
         with open(top + b"/" + name, "wb") as file:
             file.write(content)
-    for target, name in ((b"a", b"l"), (b"d", b"ld"), (b"none", b"dangling"), (b"loop", b"loop"), (top + b"/d", b"abs"),
+    for target, name in ((b"a", b"l"), (b"d", b"ld"), (b"none", b"dangling"), (b"loop", b"loop"), (top + b"/d", b"abs"),  # noqa: E501
                          (b"..", b"up"), (b"../a", b"d/l")):  # fmt: skip
         os.symlink(target, top + b"/" + name)
     os.link(top + b"/a", top + b"/h")
@@ -122,7 +125,7 @@ def listing(top: bytes) -> list[str]:
     return sorted(lines)
 
 
-def perform(base: str, cases: list[list[list]], say: Callable[[str], None]) -> None:
+def perform(base: str, cases: list[list[list[Any]]], say: Callable[[str], None]) -> None:
     os.umask(0o022)
     for index, calls in enumerate(cases):
         top = os.fsencode(f"{base}/case-{index}/1/2/3/4")

@@ -10,11 +10,11 @@ here, there = socket.socketpair()
 file = os.open("sent", os.O_RDWR | os.O_CREAT, 0o644)
 os.write(file, b"before ")
 if (pid := os.fork()) == 0:
-    _, (received, folder), _, _ = socket.recv_fds(there, 10, 2)
+    received, listed = socket.recv_fds(there, 10, 2)[1]
     os.write(received, b"after")
     os.close(received)
-    os.fchdir(folder)
-    print(sorted(os.listdir(folder)), os.path.exists("one"), flush=True)
+    os.fchdir(listed)
+    print(sorted(os.listdir(listed)), os.path.exists("one"), flush=True)
     os._exit(0)
 folder = os.open("sub", os.O_RDONLY)
 socket.send_fds(here, [b"x"], [file, folder])
@@ -28,7 +28,12 @@ os.write(file, b"1")
 os.close(file)
 os.write(second, b"2")
 os.close(second)
-print(open("dup").read(), third >= 50, fcntl.fcntl(third, fcntl.F_GETFD), fcntl.fcntl(third, fcntl.F_GETFL) & os.O_ACCMODE)
+print(
+    open("dup").read(),
+    third >= 50,
+    fcntl.fcntl(third, fcntl.F_GETFD),
+    fcntl.fcntl(third, fcntl.F_GETFL) & os.O_ACCMODE,
+)
 os.write(third, b"3")
 os.dup2(third, 5)
 os.close(third)
@@ -45,8 +50,6 @@ with open("/dev/null", "w") as null:
     os.write(40, b"content")
     os.dup2(null.fileno(), 40)
 print(open("replaced").read(), subprocess.run(["cat"], stdin=open("hello.txt"), capture_output=True).stdout)
-sending, receiving = os.pipe()
-os.close(receiving), os.close(sending)
 source = os.open("lines.txt", os.O_RDONLY)
 target = os.open("copied", os.O_WRONLY | os.O_CREAT)
 print(os.sendfile(target, source, 0, 1000), os.copy_file_range(source, target, 500, 1000), os.fstat(target).st_size)

@@ -44,7 +44,13 @@ print(len(os.listdir(".")))
 for number in range(0, 300, 2):
     os.unlink(f"many-{number}", dir_fd=sub)
 print(len(os.listdir(sub)), os.pathconf(".", "PC_NAME_MAX"))
-for attempt in ("os.rmdir('..')", "os.mkdir('a')", "os.unlink('a')", "os.rename('a', 'file')", "os.open('a', os.O_WRONLY)"):
+for attempt in (
+    "os.rmdir('..')",
+    "os.mkdir('a')",
+    "os.unlink('a')",
+    "os.rename('a', 'file')",
+    "os.open('a', os.O_WRONLY)",
+):
     try:
         eval(attempt)
     except OSError as error:

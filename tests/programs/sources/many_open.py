@@ -12,7 +12,7 @@ copies = [os.dup(file.fileno()) for file in files[:20]]
 random.Random(1).shuffle(files)
 for file in files[: count // 2]:
     file.close()
-for number, copy in enumerate(copies):
+for copy in copies:
     os.pwrite(copy, b"FILE", 0)
 for file in files[count // 2 :]:
     file.flush()

@@ -21,7 +21,7 @@ with open("late", "wb+") as file:
     late = mmap.mmap(file.fileno(), 0)
 late[10:14] = b"late"
 
-with open("mapped", "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as view:
+with open("mapped", "rb") as again, mmap.mmap(again.fileno(), 0, prot=mmap.PROT_READ) as view:
     print(view[:5], view[8192:8196], view.find(b"after"), len(view))
     os.unlink("mapped")
     print(view[4096:4101], os.path.exists("mapped"))

@@ -51,7 +51,9 @@ def main(path: str, journal: str) -> None:
     print(connection.execute("pragma integrity_check").fetchone()[0])
     connection.close()
     with sqlite3.connect(path) as again:
-        print(sum(1 for _ in again.iterdump()), [name for name in ("-journal", "-wal") if os.path.exists(path + name)])
+        print(
+            sum(1 for _ in again.iterdump()), [name for name in ("-journal", "-wal") if os.path.exists(path + name)]
+        )
 
 
 if __name__ == "__main__":

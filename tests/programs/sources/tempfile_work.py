@@ -12,7 +12,12 @@ with tempfile.TemporaryFile(dir=top) as file:
 with tempfile.NamedTemporaryFile(dir=top, prefix="named-") as file:
     file.write(b"named")
     file.flush()
-    print(os.path.basename(file.name)[:6], os.path.getsize(file.name), oct(os.stat(file.name).st_mode), len(os.listdir(top)))
+    print(
+        os.path.basename(file.name)[:6],
+        os.path.getsize(file.name),
+        oct(os.stat(file.name).st_mode),
+        len(os.listdir(top)),
+    )
 with tempfile.TemporaryDirectory(dir=top) as folder:
     with open(os.path.join(folder, "inside"), "x") as inside:
         inside.write("content")

@@ -1,0 +1,31 @@
+"""The traits of system calls go with the table."""
+
+from __future__ import annotations
+
+import pytest
+
+from broker.kernel import traits
+from broker.kernel.traits import Follows, Traits, traits_of
+from broker.table import TABLE, Row, Trap
+
+NAMED = [traits._OPENS, traits._SOCKETS, traits._RELINKS, traits._NEVER, traits._UNLESS, traits._IF]
+
+
+@pytest.mark.parametrize("names", NAMED, ids=range(len(NAMED)))
+def test_every_name_is_in_the_table(names: frozenset[str]) -> None:
+    """A misspelt name would have no effect."""
+    assert set(names) <= {row.name for row in TABLE}
+
+
+def test_the_final_link_is_followed_unless_said_otherwise() -> None:
+    """By the call itself, by a flag that forbids or one that asks."""
+    rows = {row.name: row for row in TABLE}
+    assert traits_of(rows["stat"]) == Traits()
+    assert traits_of(rows["lstat"]) == Traits(Follows.NEVER)
+    assert traits_of(rows["newfstatat"]) == Traits(Follows.UNLESS_FLAGGED, 3, 0x100)
+    assert traits_of(rows["linkat"]) == Traits(Follows.IF_FLAGGED, 4, 0x400, relinks=True)
+
+
+def test_changes_of_the_root_change_where_paths_lead() -> None:
+    """Whatever the name of the call."""
+    assert traits_of(Row("new", 1000, None, Trap.ROOT)).relinks

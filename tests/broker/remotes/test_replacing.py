@@ -1,0 +1,194 @@
+"""Writes to a real folder: as a whole, at the version they are based on, and leaving nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from broker.remotes import copying, protocol, replacing
+from broker.remotes.file import FileRemote
+
+from .helpers import NOTHING, content_of, names_in, put, replaced, source
+
+
+async def test_a_cancelled_write_keeps_its_source(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write that nobody waits for any more never copies from a descriptor number that was given to another file."""
+    started, released = threading.Event(), threading.Event()
+    copy = copying.copy
+
+    def slow(file: int, destination: int) -> None:
+        started.set()
+        released.wait(30)
+        copy(file, destination)
+
+    monkeypatch.setattr(replacing, "copy", slow)
+    with source(b"right") as file:
+        writing = asyncio.ensure_future(file_remote.write(b"f", file, None, NOTHING))
+        await asyncio.to_thread(started.wait, 30)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        with source(b"wrong") as other:
+            os.dup2(other, file)
+            released.set()
+            await asyncio.to_thread(file_remote._pool.shutdown)
+    assert (share / "f").read_bytes() == b"right"
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_a_file_that_changes_during_a_write(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    """Somebody else's change while the content is being copied is not overwritten, nor a file that appeared."""
+    made = await put(file_remote, b"f", b"1") if there else None
+    copy = copying.copy
+
+    def disturbed(file: int, destination: int) -> None:
+        copy(file, destination)
+        (share / "f").write_bytes(b"theirs")
+
+    monkeypatch.setattr(replacing, "copy", disturbed)
+    with pytest.raises(protocol.VersionChanged if there else protocol.AlreadyExists):
+        await (put(file_remote, b"f", b"ours") if made is None else replaced(file_remote, b"f", b"ours", made))
+    assert (share / "f").read_bytes() == b"theirs"
+    assert os.listdir(share) == ["f"]
+
+
+async def test_a_write_that_fails_leaves_nothing(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk is NoSpace; the old content stays, and nothing half-written beside it."""
+    made = await put(file_remote, b"f", b"old")
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(replacing, "copy", full)
+    with pytest.raises(protocol.NoSpace):
+        await replaced(file_remote, b"f", b"new", made)
+    assert (await file_remote.stat(b"f")).version == made.version
+    assert os.listdir(share) == ["f"]
+
+
+async def test_readers_keep_the_content_they_opened(file_remote: FileRemote, share: Path) -> None:
+    """A file is replaced as a whole: who has it open goes on with the old one."""
+    made = await put(file_remote, b"f", b"old")
+    with (share / "f").open("rb") as reader:
+        await replaced(file_remote, b"f", b"new", made)
+        assert reader.read() == b"old"
+
+
+@pytest.mark.parametrize(("durable", "syncs"), [(True, ["file", "folder"]), (False, [])])
+async def test_durable_writes_are_synced(
+    file_remote: FileRemote, monkeypatch: pytest.MonkeyPatch, durable: bool, syncs: list[str]
+) -> None:
+    """A durable write syncs the file and its folder before it returns, another one neither."""
+    done = []
+
+    def record(file: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+
+    monkeypatch.setattr(os, "fsync", record)
+    with source(b"1") as file:
+        await file_remote.write(b"f", file, None, NOTHING, durable=durable)
+    assert done == syncs
+
+
+UNFINISHED = ".seccomp-drive-0123456789abcdef"
+
+
+async def test_unfinished_writes_are_nobodys(file_remote: FileRemote, share: Path) -> None:
+    """The file of a write on its way is not listed, found, or made; names that only look like it are like others."""
+    (share / UNFINISHED).write_bytes(b"half")
+    (share / ".seccomp-drive-notes").write_bytes(b"mine")
+    name = UNFINISHED.encode()
+    assert await names_in(file_remote, b"") == [b".seccomp-drive-notes"]
+    assert await content_of(file_remote, b".seccomp-drive-notes") == b"mine"
+    with pytest.raises(protocol.NotFound):
+        await file_remote.stat(name)
+    for attempt in (
+        put(file_remote, name),
+        file_remote.mkdir(name, NOTHING),
+        file_remote.remove(name),
+        file_remote.rename(b".seccomp-drive-notes", name),
+    ):
+        with pytest.raises(protocol.Forbidden):
+            await attempt
+    assert (share / UNFINISHED).read_bytes() == b"half"
+
+
+async def test_what_a_crash_left_is_removed(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing removes what was left for long, and only regular files; a fresh one belongs to a living session."""
+    (share / UNFINISHED).write_bytes(b"half")
+    (share / UNFINISHED.replace("0", "f")).mkdir()
+    os.utime(share / UNFINISHED, (0, 0))
+    await names_in(file_remote, b"")
+    assert UNFINISHED in os.listdir(share)
+    monkeypatch.setattr("broker.remotes.listing._STALE", -3600)
+    await names_in(file_remote, b"")
+    assert os.listdir(share) == [UNFINISHED.replace("0", "f")]
+
+
+async def test_a_folder_that_looks_empty_is_empty(file_remote: FileRemote, share: Path) -> None:
+    """What a crash left does not keep a folder from being removed or replaced; what is seen in it does."""
+    for name in ("removed", "replaced", "kept"):
+        (share / name).mkdir()
+        (share / name / UNFINISHED).write_bytes(b"half")
+    (share / "kept" / "f").write_bytes(b"1")
+    (share / "new").mkdir()
+    await file_remote.rmdir(b"removed")
+    await file_remote.rename(b"new", b"replaced")
+    with pytest.raises(protocol.NotEmpty):
+        await file_remote.rmdir(b"kept")
+    assert sorted(os.listdir(share)) == ["kept", "replaced"]
+    assert sorted(os.listdir(share / "kept")) == [UNFINISHED, "f"]
+    assert os.listdir(share / "replaced") == []
+
+
+WRITE_AS = """
+import asyncio, os, sys
+from broker.remotes.protocol import Changes
+from broker.remotes.registry import open_file
+from broker.settings import RemoteSettings
+
+async def main():
+    remote = open_file(RemoteSettings("file://" + sys.argv[1]))
+    source = os.memfd_create("source")
+    os.write(source, b"new")
+    old = await remote.stat(b"d/f")
+    new = await remote.write(b"d/f", source, old.version, Changes(mode=0o666, mtime_ns=1))
+    assert new.version == (await remote.stat(b"d/f")).version
+    print(remote.capabilities.owners)
+    await remote.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("folder_mode", [0o777, 0o755])
+def test_a_file_of_another_user_keeps_its_owner(
+    public: Path, as_nobody: Callable[..., str], folder_mode: int
+) -> None:
+    """Who may write a file of somebody else writes into it, also where its folder takes no new files: a new file
+    would be the writer's own."""
+    (public / "d").mkdir()
+    (public / "d" / "f").write_bytes(b"old content")
+    os.chmod(public / "d" / "f", 0o666)
+    os.chmod(public / "d", folder_mode)
+    before = (public / "d" / "f").stat()
+    assert as_nobody(WRITE_AS, public) == "False"
+    after = (public / "d" / "f").stat()
+    assert (public / "d" / "f").read_bytes() == b"new"
+    assert (after.st_uid, after.st_ino) == (before.st_uid, before.st_ino)
+    assert os.listdir(public / "d") == ["f"]
