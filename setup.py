@@ -32,7 +32,7 @@ def extension(name: str, *parts: str) -> Extension:
         f"broker.kernel.{name}",
         [str(KERNEL / f"{name}.pyx"), *(str(SOURCES / f"{part}.c") for part in parts)],
         include_dirs=[str(KERNEL)],
-        depends=HEADERS,
+        depends=[*HEADERS, str(KERNEL / f"{name}.pxd")],
         extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-g0"],
         extra_link_args=["-lpthread"],
     )
@@ -51,8 +51,10 @@ class BuildNative(build_ext):
 
 
 EXTENSIONS = [
-    extension("native", "notification", "tracee", "perform", "redirect"),
-    extension("lane", "notification", "tracee", "prefixes", "links", "scripts", "signals", "judge", "lane"),
+    extension("native", "notification", "tracee", "status", "perform", "redirect"),
+    extension(
+        "lane", "notification", "tracee", "prefixes", "links", "scripts", "signals", "judge", "lane", "threads"
+    ),
 ]
 
 setup(

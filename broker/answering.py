@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
+from broker.remotes.protocol import RemoteError
 from broker.syscalls.call import Call
 from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
 from broker.table import RANGE_END, RANGE_START
@@ -51,6 +53,9 @@ class Answerer:
                 case Redirect():
                     await self._redirect(call, reply)
         except OSError as error:
+            if isinstance(reply, InstallFd) and reply.undo is not None:
+                with contextlib.suppress(OSError, RemoteError):
+                    await reply.undo()
             if error.errno in (errno.ENOENT, errno.ESRCH):
                 return
             native.send(self._listener, cookie, 0, -(error.errno or errno.EIO), 0)

@@ -12,9 +12,10 @@ from broker.answering import ERESTARTSYS, Answerer
 from broker.errors import errno_of
 from broker.kernel import native
 from broker.kernel.lane import Trapped
+from broker.syscalls.arguments import verdict
 from broker.syscalls.attributes import Handler
 from broker.syscalls.call import Call, Services
-from broker.syscalls.reply import Fail
+from broker.syscalls.reply import Fail, Reply
 from broker.table import TABLE, Row
 
 LOG = logging.getLogger(__name__)
@@ -65,10 +66,13 @@ class Dispatcher:
             self.ended.set()
 
     async def _serve(self, call: Call, handler: Handler) -> None:
+        reply: Reply
         try:
             reply = await handler(call)
         except asyncio.CancelledError:
             reply = Fail(ERESTARTSYS)
+        except OSError as error:
+            reply = verdict(call) or Fail(errno_of(error))
         except Exception as error:
             reply = Fail(errno_of(error))
         try:

@@ -15,6 +15,7 @@ _REMOTE: dict[type[protocol.RemoteError], int] = {
     protocol.IsADirectory: errno.EISDIR,
     protocol.AlreadyExists: errno.EEXIST,
     protocol.NotEmpty: errno.ENOTEMPTY,
+    protocol.Invalid: errno.EINVAL,
     protocol.Forbidden: errno.EACCES,
     protocol.ReadOnly: errno.EROFS,
     protocol.NoSpace: errno.ENOSPC,

@@ -9,7 +9,7 @@ import socket
 
 from launcher.inherited import announce
 from launcher.init import ENDED, EVENT, STARTED, STOPPED
-from launcher.job import Job
+from launcher.job import Job, stop_by
 from launcher.say import FAILED, NOT_PUSHED, say
 from launcher.serving import FAILURE, SERVING
 
@@ -81,7 +81,7 @@ class Front:
         if event == STARTED:
             self._job.started(number)
         elif event == STOPPED:
-            self._job.stop()
+            self._job.stop(number)
         elif event == ENDED:
             code = os.waitstatus_to_exitcode(number)
             self._code = code if code >= 0 else 128 - code
@@ -142,7 +142,7 @@ class Front:
     def _after_the_end(self, number: int) -> None:
         """Pushing goes on in the broker, whatever happens to us."""
         if number == signal.SIGTSTP:
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop_by(signal.SIGSTOP)
         elif number not in _LEAVE:
             return
         elif os.getpid() == 1 and self._pending is not None:

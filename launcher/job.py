@@ -45,11 +45,11 @@ class Job:
             return  # kill(0, …) by the program, which reached all of its group
         self._send(info.si_signo)
 
-    def stop(self) -> None:
-        """The program has stopped: stop too, so that the shell sees its job stopped. Returns when continued."""
+    def stop(self, number: int) -> None:
+        """The program was stopped by a signal: stop by the same, which the shell shows. Returns when continued."""
         if is_stopped(self._program):
             self._had_terminal = _foreground_group() == _group(self._program)
-            os.kill(os.getpid(), signal.SIGSTOP)
+            stop_by(number)
 
     def continue_(self) -> None:
         """We were continued: so is the program, if it is stopped still, with the terminal if it had that.
@@ -82,6 +82,13 @@ def _group(pid: int) -> int:
         return os.getpgid(pid)
     except ProcessLookupError:
         return 0
+
+
+def stop_by(number: int) -> None:
+    """Stop this process, in which all signals are blocked, by SIGSTOP, SIGTSTP, SIGTTIN or SIGTTOU."""
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    signal.pthread_sigmask(signal.SIG_BLOCK, {number})
 
 
 def _foreground_group() -> int:

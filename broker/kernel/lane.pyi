@@ -14,7 +14,8 @@ class Trapped(NamedTuple):
     number: int
     arguments: tuple[int, int, int, int, int, int]
     paths: tuple[bytes | None, ...]
-    """The strings behind the row's path arguments as the lane read them; None where it could not."""
+    """The strings behind the row's path arguments as the lane read them; None where it could not. For bind(2) and
+    connect(2) one, the name in the sockaddr_un."""
 
 class Lane:
     def __init__(
@@ -25,10 +26,13 @@ class Lane:
         schemes: Sequence[bytes],
         mirrors: Sequence[bytes],
         parents: Sequence[bytes],
-        threads: int = 2,
+        threads: int = 4,
     ) -> None:
         """`directories` are absolute prefixes, `schemes` end with a colon, `mirrors` are absolute real paths of
-        mirror trees, `parents` are folders whose opening is handed over because a listing shows a prefix."""
+        mirror trees, `parents` are folders whose opening is handed over because a listing shows a prefix.
+
+        One thread receives; the others sleep until notifications queue up or it is held up, and cost nothing.
+        """
 
     def start(self) -> None: ...
     def stop(self) -> None:
@@ -39,7 +43,7 @@ class Lane:
         """An eventfd, readable while notifications are queued or the listener has hung up."""
 
     def take(self) -> list[Trapped]:
-        """All queued notifications; clears the event."""
+        """All queued notifications, oldest first; clears the event unless the listener has hung up."""
 
     @property
     def ended(self) -> bool:
@@ -49,7 +53,12 @@ class Lane:
         """From now on a working directory or descriptor may lie in a mirror: look at relative paths and fds."""
 
     def forget_links(self) -> None:
-        """Local symlinks may have changed: drop what was learned of them."""
+        """Drop what was learned: local symlinks or working directories may have changed unseen.
+
+        By a redirected chdir, say, or a link that the broker made. What the programs themselves change is seen;
+        what others change counts after a second.
+        """
 
     def counters(self) -> dict[str, int]:
-        """`received`, `continued`, `handed_over`, `cancelled`."""
+        """`received`, `continued`, `handed_over`, `cancelled` (before the lane's answer), and `foreign`: calls from
+        outside our pid namespace, which get ENOSYS."""

@@ -64,9 +64,10 @@ def call(
     """Run one system call here, without the interpreter lock, and return its result.
 
     bytes and bytearrays are passed as pointers to their content (bytes get a NUL behind them, as they have in
-    CPython); what the kernel writes into a bytearray stands there afterwards. With AUDIT_ARCH_I386 the call is made through the 32-bit entry,
-    with buffers copied below 4 GiB. With an identity, this thread alone takes it for the length of the call
-    (setfsuid, setfsgid, setgroups and capset by raw system calls) and takes its own back.
+    CPython); what the kernel writes into a bytearray stands there afterwards. With AUDIT_ARCH_I386 the call is made
+    through the 32-bit entry, with buffers copied below 4 GiB. With an identity, this thread alone takes it for the
+    length of the call (setfsuid, setfsgid, setgroups and capset by raw system calls) and takes its own back.
+    OSError with the call's errno, or with that of the identity that could not be taken.
     """
 
 def open_beneath(directory: int, path: bytes, flags: int, mode: int = 0) -> int:
@@ -98,9 +99,10 @@ def redirect(
     argument is 0, the injected descriptor closed, and the registers restored with the result. Returns the
     result (negative errno of the tracee's call, or 0 after a successful exec). The notification has been
     answered when this returns. OSError when the redirect could not begin (EPERM: ptrace was refused; the
-    notification is then unanswered); ProcessLookupError when the tracee died on the way.
+    notification is then unanswered); ProcessLookupError when the tracee died on the way; FileNotFoundError when a
+    signal cancelled the call (before Linux 5.19). For a tracee without a free descriptor the result is -EMFILE.
     Blocks; call it on a worker thread, which traces for the length of the call.
     """
 
 def filter_cookie() -> tuple[int, int]:
-    """The secret (low, high) halves that make a re-run call pass the filter; drawn at the first call, kept over fork."""
+    """The secret (low, high) halves that make a re-run call pass the filter: drawn once, kept over fork."""

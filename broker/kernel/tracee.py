@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 from broker.kernel import native
 from broker.kernel.native import Identity, Status
@@ -34,12 +35,15 @@ class Tracee:
         return self.descriptor(dirfd)
 
     def is_removed(self, dirfd: int) -> bool:
-        """Whether the working directory, or a descriptor's, has no name any more."""
+        """Whether the working directory, or a descriptor's, has no name any more. ENOTDIR if it is no folder."""
         link = b"/proc/%d/cwd" % self.tid if dirfd == AT_FDCWD else b"/proc/%d/fd/%d" % (self.tid, dirfd)
         try:
-            return os.stat(link).st_nlink == 0
-        except OSError:
-            return False
+            status = os.stat(link)
+        except FileNotFoundError:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+        if not stat.S_ISDIR(status.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return status.st_nlink == 0
 
     def descriptor(self, number: int) -> bytes:
         """What /proc/TID/fd/N shows: a real path, or a text such as ``pipe:[7]``."""

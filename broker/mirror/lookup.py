@@ -271,12 +271,12 @@ class Lookup:
 
     def _create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
         records = []
-        with self._tree.keeping_times(path):
-            for entry in entries:
-                with contextlib.suppress(FileExistsError):
+        for entry in entries:
+            with contextlib.suppress(FileExistsError):
+                with self._tree.keeping_times(path):
                     ino = self._link_or_create(join(path, entry.name), entry.attributes)
-                    hydrated = not entry.attributes.is_regular
-                    records.append(record_of(ino, entry.attributes, hydrated=hydrated))
+                hydrated = not entry.attributes.is_regular
+                records.append(record_of(ino, entry.attributes, hydrated=hydrated))
         return records
 
     async def _missing(self, path: Path, folder: Path, token: bytes) -> None:

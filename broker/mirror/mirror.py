@@ -116,32 +116,32 @@ class Mirror:
         os.close(await self.open(path, os.O_RDONLY, _open_as_broker))
 
     async def mkdir(self, path: Path, act: Act) -> int:
-        self._writable()
+        self.require_writable()
         return await self._names.mkdir(path, act)
 
     async def mknod(self, path: Path, act: Act) -> int:
-        self._writable()
+        self.require_writable()
         return await self._names.mknod(path, act)
 
     async def symlink(self, path: Path, target: bytes, act: Act) -> int:
-        self._writable()
+        self.require_writable()
         return await self._names.symlink(path, target, act)
 
     async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
-        self._writable()
+        self.require_writable()
         return await self._names.link(existing, path, act)
 
     async def unlink(self, path: Path, act: Act) -> int:
-        self._writable()
+        self.require_writable()
         return await self._names.unlink(path, act)
 
     async def rmdir(self, path: Path, act: Act) -> int:
-        self._writable()
+        self.require_writable()
         await self._lookup.listing(path)
         return await self._names.rmdir(path, act)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
-        self._writable()
+        self.require_writable()
         target = await self._lookup.look(new)
         if target is not None and stat.S_ISDIR(target.st_mode):
             await self._lookup.listing(new)
@@ -152,36 +152,24 @@ class Mirror:
 
         `writing`: it came through a descriptor whose close will push the attributes with the content.
         """
-        self._writable()
-        before = await self._lookup.look(path)
-        result = act(self.tree.real(path))
-        after = self.tree.lstat(path)
-        if before is None or after is None:
-            return result
-        changes = changes_between(before, after)
-        record = await self._ledger.get(after.st_ino)
-        if not changes or record is None or (record.dirty and writing):
-            return result
-        try:
-            attributes = await self.remote.set_attributes(path, changes)
-        except BaseException:
-            self.tree.restore(path, before)
-            raise
-        if stat.S_ISREG(after.st_mode) and after.st_mode & SET_ID:
-            os.chmod(self.tree.real(path), stat.S_IMODE(after.st_mode) & ~SET_ID)
-        await self._lookup.rebase(path, record, attributes)
-        return result
+        self.require_writable()
+        status = await self._lookup.look(path)
+        if status is None:
+            return act(self.tree.real(path))
+        async with self._locks.node(status.st_ino):
+            return await self._change(path, act, writing)
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
         """setxattr(2), or removexattr(2) when `value` is None."""
-        self._writable()
+        self.require_writable()
         await self.load_xattrs(path)
-        result = act(self.tree.real(path))
-        attributes = await self.remote.set_xattr(path, name, value)
-        status = self.tree.lstat(path)
-        record = await self._ledger.get(status.st_ino) if status else None
-        if record is not None:
-            await self._lookup.rebase(path, record, attributes)
+        status = os.lstat(self.tree.real(path))
+        async with self._locks.node(status.st_ino):
+            result = act(self.tree.real(path))
+            attributes = await self.remote.set_xattr(path, name, value)
+            record = await self._ledger.get(status.st_ino)
+            if record is not None:
+                await self._lookup.rebase(path, record, attributes)
         return result
 
     async def load_xattrs(self, path: Path) -> None:
@@ -200,7 +188,7 @@ class Mirror:
 
     async def truncate(self, path: Path, act: Act) -> int:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
-        self._writable()
+        self.require_writable()
         file = await self.open(path, os.O_RDONLY, _open_as_broker)
         try:
             ino = os.fstat(file).st_ino
@@ -224,10 +212,31 @@ class Mirror:
         self.tree.close()
         await self.remote.close()
 
+    async def _change(self, path: Path, act: Act, writing: bool) -> int:
+        before = self.tree.lstat(path)
+        result = act(self.tree.real(path))
+        after = self.tree.lstat(path)
+        if before is None or after is None:
+            return result
+        changes = changes_between(before, after)
+        record = await self._ledger.get(after.st_ino)
+        set_id = stat.S_ISREG(after.st_mode) and after.st_mode & SET_ID
+        if not changes or record is None or (record.dirty and writing and not set_id):
+            return result
+        try:
+            attributes = await self.remote.set_attributes(path, changes)
+        except BaseException:
+            self.tree.restore(path, before)
+            raise
+        if set_id:
+            os.chmod(self.tree.real(path), stat.S_IMODE(after.st_mode) & ~SET_ID)
+        await self._lookup.rebase(path, record, attributes)
+        return result
+
     async def _create(self, path: Path, flags: int, act: OpenAct) -> int:
         if not flags & os.O_CREAT:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        self._writable()
+        self.require_writable()
         made = flags & ~os.O_TRUNC | os.O_EXCL
         file = await self._names.create(path, lambda real: act(real, made))
         if is_writing(flags):
@@ -236,7 +245,7 @@ class Mirror:
 
     async def _open_regular(self, path: Path, flags: int, act: OpenAct) -> int:
         if is_writing(flags):
-            self._writable()
+            self.require_writable()
         real = self.tree.real(path)
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
             os.close(act(real, os.O_WRONLY))
@@ -265,7 +274,8 @@ class Mirror:
             raise PermissionError(errno.EACCES, "a drive is nodev")
         return act(self.tree.real(path), flags & ~os.O_CREAT)
 
-    def _writable(self) -> None:
+    def require_writable(self) -> None:
+        """EROFS on a read-only mount."""
         if self._read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

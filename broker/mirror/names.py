@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from broker.mirror.content import EMPTY_DIGEST
@@ -40,7 +41,7 @@ class Names:
         The broker's descriptor of it. FileExistsError when the mirror or the remote has the name by now.
         """
         async with self._locks.names(path):
-            file = act(self._tree.real(path))
+            file = self._run(act, path)
             try:
                 changes = self._changes(os.fstat(file))
                 attributes = await self._remote.write(path, file, None, changes, durable=False)
@@ -48,6 +49,7 @@ class Names:
                 os.close(file)
                 self._undo(path, lambda: os.unlink(self._tree.real(path)))
                 raise _exists(error) from error
+            self._tree.drop_set_id(file)
             await self._lookup.learn(path, attributes, dirty=True, digest=EMPTY_DIGEST)
             self._lookup.changed(path)
             return file
@@ -78,9 +80,9 @@ class Names:
 
     async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
         self._require(self._remote.capabilities.hard_links)
-        real_old, real_new = self._tree.real(existing), self._tree.real(path)
-        async with self._locks.names(existing, path):
-            result = act(real_old, real_new)
+        real_new = self._tree.real(path)
+        async with self._locks.names(existing, path), self._node(existing):
+            result = self._run_twice(act, existing, path)
             try:
                 attributes = await self._remote.link(existing, path)
             except BaseException as error:
@@ -93,7 +95,8 @@ class Names:
     async def unlink(self, path: Path, act: Act) -> int:
         async with self._locks.names(path):
             with self._tree.pinned(path):
-                return await self._remove(path, act, self._remote.remove)
+                async with self._node(path):
+                    return await self._remove(path, act, self._remote.remove)
 
     async def rmdir(self, path: Path, act: Act) -> int:
         async with self._locks.names(path):
@@ -103,7 +106,8 @@ class Names:
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         async with self._locks.names(old, new):
             with self._tree.pinned(new):
-                return await self._rename(old, new, act, replace=replace, exchange=exchange)
+                async with self._node(old):
+                    return await self._rename(old, new, act, replace=replace, exchange=exchange)
 
     async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         real_old, real_new = self._tree.real(old), self._tree.real(new)
@@ -111,7 +115,7 @@ class Names:
         moved = self._tree.lstat(old)
         kept = await self._stash(new, target) if target and not exchange else None
         try:
-            result = act(real_old, real_new)
+            result = self._run_twice(act, old, new)
         except OSError:
             self._drop_stash(kept)
             raise
@@ -130,8 +134,8 @@ class Names:
             self._lookup.distrust(new)
             raise _exists(error) from error
         self._drop_stash(kept)
-        if target and not exchange and target.st_nlink == 1:
-            await self._ledger.drop(target.st_ino)
+        if target and not exchange:
+            await self._drop_name(target)
         for path in (old, new):
             self._lookup.forget(path)
             self._lookup.changed(path)
@@ -147,7 +151,7 @@ class Names:
     ) -> int:
         real = self._tree.real(path)
         async with self._locks.names(path):
-            result = act(real)
+            result = self._run(act, path)
             try:
                 attributes = await make(self._changes(os.lstat(real)))
             except BaseException as error:
@@ -161,7 +165,7 @@ class Names:
         status = self._tree.lstat(path)
         kept = await self._stash(path, status) if status else None
         try:
-            result = act(self._tree.real(path))
+            result = self._run(act, path)
         except OSError:
             self._drop_stash(kept)
             raise
@@ -174,11 +178,39 @@ class Names:
             self._lookup.distrust(path)
             raise
         self._drop_stash(kept)
-        if status and (status.st_nlink == 1 or stat.S_ISDIR(status.st_mode)):
-            await self._ledger.drop(status.st_ino)
+        if status:
+            await self._drop_name(status)
         self._lookup.forget(path)
         self._lookup.changed(path)
         return result
+
+    @contextlib.asynccontextmanager
+    async def _node(self, path: Path) -> AsyncIterator[None]:
+        """The node's lock, where there is a node: a change of its names moves the version that a push is based on."""
+        status = self._tree.lstat(path)
+        if status is None:
+            yield
+            return
+        async with self._locks.node(status.st_ino):
+            yield
+
+    def _run(self, act: Act, path: Path) -> int:
+        with self._tree.mutex:
+            return act(self._tree.real(path))
+
+    def _run_twice(self, act: ActTwice, one: Path, other: Path) -> int:
+        with self._tree.mutex:
+            return act(self._tree.real(one), self._tree.real(other))
+
+    async def _drop_name(self, status: os.stat_result) -> None:
+        """What is on record of a node that has lost its only name, or one: then the remote's version has moved."""
+        if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
+            await self._ledger.drop(status.st_ino)
+            return
+        record = await self._ledger.get(status.st_ino)
+        other = await asyncio.to_thread(self._tree.find, status.st_ino)
+        if record is not None and other is not None:
+            await self._lookup.rebase(other, record, await self._remote.stat(other))
 
     async def _stash(self, path: Path, status: os.stat_result) -> bytes | None:
         """A dirty file that is about to go is kept until the remote has agreed: it may be the only copy."""

@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import stat
+import threading
 from collections.abc import Iterator
 
 from broker.remotes.protocol import Attributes, Changes, Path
@@ -29,6 +30,7 @@ class Tree:
         self._prefix = b"/proc/self/fd/%d" % self.root_fd
         self._owners = owners
         self._serial = itertools.count()
+        self.mutex = threading.Lock()
 
     def real(self, path: Path) -> bytes:
         """A path to `path` that the broker's threads can use, whatever identity they have taken."""
@@ -93,10 +95,14 @@ class Tree:
 
     @contextlib.contextmanager
     def keeping_times(self, folder: Path) -> Iterator[None]:
-        """For changes of a folder's names that are ours alone: they do not show in its times."""
-        before = os.stat(self.real(folder))
-        yield
-        os.utime(self.real(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
+        """For changes of a folder's names that are ours alone: they do not show in its times.
+
+        Placeholders are made on threads; the mutex keeps a program's own change from falling in between.
+        """
+        with self.mutex:
+            before = os.stat(self.real(folder))
+            yield
+            os.utime(self.real(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def remove(self, path: Path) -> None:
         """Remove a node, a folder with all that is below it."""
@@ -139,6 +145,17 @@ class Tree:
             yield child, status
             if stat.S_ISDIR(status.st_mode):
                 yield from self.walk(child)
+
+    def find(self, ino: int) -> Path | None:
+        """A name of the inode, by looking through the whole tree."""
+        return next((path for path, status in self.walk() if status.st_ino == ino), None)
+
+    @staticmethod
+    def drop_set_id(file: int) -> None:
+        """Take the set-id bits off a file of the mirror: they are the remote's to keep, and give nobody anything."""
+        status = os.fstat(file)
+        if stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
+            os.fchmod(file, stat.S_IMODE(status.st_mode) & ~SET_ID)
 
     def close(self) -> None:
         os.close(self.root_fd)

@@ -165,6 +165,7 @@ class WriteBack:
         status = os.fstat(file)
         digest = await asyncio.to_thread(digest_of, file)
         changes = changes_of(status, owners=self._remote.capabilities.owners)
+        changes = replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
         if digest == record.digest and status.st_size == record.size and not durable:
             if _agrees(status, record):
                 return
@@ -224,7 +225,7 @@ class WriteBack:
             status = self._tree.lstat(path)
             if status is not None and status.st_ino == ino:
                 return path
-            return next((name for name, status in self._tree.walk() if status.st_ino == ino), None)
+            return self._tree.find(ino)
         return None
 
     def _release(self, ino: int) -> None:

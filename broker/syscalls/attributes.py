@@ -72,6 +72,8 @@ async def access(call: Call) -> Reply:
     target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
     if target.native:
         return Continue()
+    if target.mirror is not None and call.integer(mode_index) & os.W_OK:
+        target.mirror.require_writable()
     credentials = call.services.credentials
     judge = credentials.of if flags & AT_EACCESS else credentials.real_of
     arguments = (AT_FDCWD, target.real, call.integer(mode_index), flags | AT_EACCESS, 0, 0)

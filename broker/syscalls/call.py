@@ -14,7 +14,7 @@ from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
-from broker.namespace.resolve import Kind, Look, Resolved, Seen, resolve
+from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Look, Resolved, Seen, resolve
 from broker.syscalls.reply import Interruptible
 from broker.table import Row
 
@@ -142,7 +142,7 @@ class Call:
     ) -> Target:
         """Where a path argument leads, as the caller would see it."""
         text = self.path(which) if text is None else text
-        base = self._base(text, which)
+        base = self._base(text, which, how)
         if base is None:
             return Target(_NOWHERE, b".", None)
         services = self.services
@@ -190,12 +190,15 @@ class Call:
             arguments[index] = value
         return native.call(self.trapped.arch, self.trapped.number, tuple(arguments), identity)
 
-    def _base(self, text: bytes, which: int) -> Place | None:
+    def _base(self, text: bytes, which: int, how: int) -> Place | None:
         """Where the walk begins; None for a removed folder, in which only the kernel can say what `.` still is."""
-        if text.startswith(b"/") or self.services.mounts.begins_with_scheme(text):
+        scoped = how & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)
+        if not scoped and (text.startswith(b"/") or self.services.mounts.begins_with_scheme(text)):
             return ROOT
         dirfd = self.dirfd(which)
-        if b".." not in text.split(b"/") and self.tracee.is_removed(dirfd):
+        if scoped:
+            return self.place_of(self.tracee.directory(dirfd))
+        if self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
             return None
         return self.place_of(self.tracee.directory(dirfd))
 

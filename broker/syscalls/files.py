@@ -14,6 +14,7 @@ from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
 from broker.mirror.mirror import is_writing
 from broker.namespace.resolve import Kind
+from broker.syscalls.arguments import verdict
 from broker.syscalls.call import Call, Target
 from broker.syscalls.descriptors import hidden_prefixes
 from broker.syscalls.redirects import redirect_open
@@ -47,6 +48,8 @@ async def openat2(call: Call) -> Reply:
     if size < _OPEN_HOW.size:
         return Continue()
     flags, mode, how = _OPEN_HOW.unpack(call.memory(2, _OPEN_HOW.size))
+    if refused := verdict(call):
+        return refused
     return await _open(call, flags, mode, how)
 
 
@@ -108,9 +111,16 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
         return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)
     if target.missing or flags & os.O_TRUNC:
         call.protect()
-    file = await target.mirror.open(target.path, flags, act)
+    mirror = target.mirror
+    file = await mirror.open(target.path, flags, act)
     ranged = is_writing(flags) and stat.S_ISREG(os.fstat(file).st_mode)
-    return InstallFd(file, cloexec, ranged)
+    undo = (lambda: mirror.unlink(target.path, _unlink_as_broker)) if target.missing else None
+    return InstallFd(file, cloexec, ranged, undo=undo)
+
+
+def _unlink_as_broker(real: bytes) -> int:
+    os.unlink(real)
+    return 0
 
 
 async def _is_fifo(target: Target) -> bool:

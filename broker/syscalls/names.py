@@ -11,6 +11,7 @@ from broker.syscalls.reply import Continue, Reply, Return
 
 AT_REMOVEDIR = 0x200
 AT_SYMLINK_FOLLOW = 0x400
+AT_EMPTY_PATH = 0x1000
 RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
 
 
@@ -54,6 +55,8 @@ async def symlink(call: Call) -> Reply:
         return Continue()
     path, identity = call.row.paths[0][1], call.identity()
     text = call.string(0)
+    if not text:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def act(real: bytes) -> int:
         return call.act({0: text, path: real}, identity=identity)
@@ -61,6 +64,8 @@ async def symlink(call: Call) -> Reply:
     mirror = _new(call, target)
     if target.resolved.trailing:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if mirror is None:
+        call.services.lane.forget_links()
     return Return(act(target.real) if mirror is None else await mirror.symlink(target.path, text, act))
 
 
@@ -68,11 +73,14 @@ async def unlink(call: Call) -> Reply:
     """unlink(2), unlinkat(2) without AT_REMOVEDIR."""
     if call.row.name == "unlinkat" and call.integer(2) & AT_REMOVEDIR:
         return await rmdir(call)
-    target = await call.resolve(follow=False, by_name=True)
+    target = await call.resolve(follow=False, by_name=True, missing_ok=True)
     if target.native:
         return Continue()
     path, identity = call.row.paths[0][1], call.identity()
-    if target.is_directory or not target.resolved.name:
+    if not target.resolved.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    _require_name(target)
+    if target.is_directory:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if target.resolved.trailing:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -86,12 +94,13 @@ async def unlink(call: Call) -> Reply:
 
 async def rmdir(call: Call) -> Reply:
     """rmdir(2), unlinkat(2) with AT_REMOVEDIR."""
-    target = await call.resolve(follow=False, by_name=True)
+    target = await call.resolve(follow=False, by_name=True, missing_ok=True)
     if target.native:
         return Continue()
     path, identity = call.row.paths[0][1], call.identity()
     if not target.resolved.name:
         raise OSError(_unnamed(call), "")
+    _require_name(target)
     if not target.is_directory:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
@@ -105,7 +114,7 @@ async def rmdir(call: Call) -> Reply:
 async def rename(call: Call) -> Reply:
     """rename(2), renameat(2), renameat2(2): EXDEV across the border of a drive, so that `mv` copies."""
     flags = call.unsigned(4) & 0xFFFFFFFF if call.row.name == "renameat2" else 0
-    old = await call.resolve(0, follow=False, by_name=True)
+    old = await call.resolve(0, follow=False, by_name=True, missing_ok=True)
     new = await call.resolve(1, follow=False, by_name=True, missing_ok=True)
     if old.native and new.native:
         return Continue()
@@ -126,6 +135,8 @@ async def rename(call: Call) -> Reply:
 async def link(call: Call) -> Reply:
     """link(2), linkat(2)."""
     flags = call.integer(4) if call.row.name == "linkat" else 0
+    if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if not call.path(0):
         old = call.descriptor_target(call.dirfd(0))
     else:
@@ -167,6 +178,14 @@ def _unnamed(call: Call) -> int:
     return errno.ENOTEMPTY if path.endswith(b"..") else errno.EBUSY
 
 
+def _require_name(target: Target) -> None:
+    """EROFS comes before ENOENT where a name is to go (mnt_want_write in fs/namei.c)."""
+    if target.mirror is not None:
+        target.mirror.require_writable()
+    if target.missing:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
 def _check_rename(old: Target, new: Target, flags: int) -> None:
     if flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT) or flags & RENAME_WHITEOUT:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -174,8 +193,11 @@ def _check_rename(old: Target, new: Target, flags: int) -> None:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if old.mirror is not new.mirror:
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-    if not old.resolved.name or not new.resolved.name:
+    if not old.resolved.name:
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+    if not new.resolved.name:
+        raise OSError(errno.EEXIST if flags & RENAME_NOREPLACE else errno.EBUSY, "")
+    _require_name(old)
     if flags & RENAME_NOREPLACE and not new.missing:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     if flags & RENAME_EXCHANGE and new.missing:

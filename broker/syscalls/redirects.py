@@ -31,6 +31,7 @@ async def chdir(call: Call) -> Reply:
     if not target.is_directory:
         return Fail(errno.ENOTDIR)
     call.services.lane.handed_out()
+    call.services.lane.forget_links()
     directory = os.open(target.real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return Redirect(directory, _FCHDIR[call.trapped.arch], (0, 0, 0, 0, 0, 0))
 

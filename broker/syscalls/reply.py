@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 
@@ -35,6 +36,8 @@ class InstallFd:
     """Whether it belongs into the range whose `close` is trapped."""
     least: int = 0
     """The lowest number that it may get (fcntl(F_DUPFD))."""
+    undo: Callable[[], Awaitable[object]] | None = None
+    """Takes back what the call had made, when the program cannot have the descriptor (EMFILE)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,12 +49,17 @@ static bool hidden(long error)
     return error == -EACCES || error == -EPERM;
 }
 
-static bool descriptor_concerns(const struct court *court, pid_t tid, int fd)
+static long base_of(struct kept *kept, pid_t tid, int fd, char *buffer)
+{
+    return fd == AT_FDCWD ? tracee_link(tid, -1, buffer, PATH_LIMIT) : tracee_kept_link(kept, tid, fd, buffer, PATH_LIMIT);
+}
+
+static bool descriptor_concerns(const struct court *court, struct kept *kept, pid_t tid, int fd)
 {
     if (!handed_out(court) || (fd < 0 && fd != AT_FDCWD))
         return false;
     char target[PATH_LIMIT];
-    long length = tracee_link(tid, fd == AT_FDCWD ? -1 : fd, target, sizeof target);
+    long length = base_of(kept, tid, fd, target);
     return length < 0 ? hidden(length) : within(&court->prefixes.mirrors, target, length);
 }
 
@@ -85,6 +90,7 @@ static bool other_root_leads_away(const struct court *court, pid_t tid, const ch
 
 struct question {
     pid_t tid;
+    struct kept *kept;
     bool follow, opens, other_root;
 };
 
@@ -122,7 +128,7 @@ static bool absolute_concerns(struct court *court, const struct question *questi
 /* In another root the text of /proc/TID/cwd is in our terms, not the tracee's. */
 static bool relative_concerns_there(struct court *court, const struct question *question, int fd, const char *path)
 {
-    if (needs_base(&court->prefixes, path) || descriptor_concerns(court, question->tid, fd))
+    if (needs_base(&court->prefixes, path) || descriptor_concerns(court, question->kept, question->tid, fd))
         return true;
     char name[48];
     if (fd == AT_FDCWD)
@@ -154,7 +160,7 @@ static bool relative_concerns(struct court *court, const struct question *questi
     if (!handed_out(court) && !question->follow && !memchr(path, '/', length) && !needs_base(&court->prefixes, path))
         return false;
     char joined[JOINED_LIMIT];
-    long base = tracee_link(question->tid, fd == AT_FDCWD ? -1 : fd, joined, PATH_LIMIT);
+    long base = base_of(question->kept, question->tid, fd, joined);
     if (base < 0)
         return hidden(base) && handed_out(court);
     if (joined[0] != '/')
@@ -168,7 +174,7 @@ static bool relative_concerns(struct court *court, const struct question *questi
     return false;
 }
 
-static bool path_concerns(struct court *court, const struct trapped *trapped, int index, bool other_root)
+static bool path_concerns(struct court *court, struct trapped *trapped, int index, bool other_root)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     const struct row *row = trapped->row;
@@ -177,9 +183,10 @@ static bool path_concerns(struct court *court, const struct trapped *trapped, in
     const char *path = trapped->paths[index];
     long length = trapped->lengths[index];
     if (length <= 0)
-        return argument != ABSENT && descriptor_concerns(court, notification->pid, fd);
+        return argument != ABSENT && descriptor_concerns(court, &trapped->kept, notification->pid, fd);
     struct question question = {
         .tid = notification->pid,
+        .kept = &trapped->kept,
         .follow = followed(row, notification->data.args, path, length),
         .opens = row->opens,
         .other_root = other_root,
@@ -259,11 +266,11 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
         links_forget(court->links);
     switch (row->trap) {
     case TRAP_DESCRIPTOR:
-        return descriptor_concerns(court, notification->pid, (int)notification->data.args[row->fd]);
+        return descriptor_concerns(court, &trapped->kept, notification->pid, (int)notification->data.args[row->fd]);
     case TRAP_RANGED:
         return handed_out(court);
     case TRAP_WORKING_DIRECTORY:
-        return descriptor_concerns(court, notification->pid, AT_FDCWD);
+        return descriptor_concerns(court, &trapped->kept, notification->pid, AT_FDCWD);
     case TRAP_SIGNAL_ACTION:
         restart_interrupted_calls(court->listener, notification);
         return false;

@@ -5,6 +5,7 @@
 #include "links.h"
 #include "prefixes.h"
 #include "rows.h"
+#include "tracee.h"
 
 #include <linux/seccomp.h>
 #include <stdatomic.h>
@@ -28,6 +29,7 @@ struct court { /* what all decisions share */
 struct trapped {
     struct seccomp_notif notification;
     const struct row *row;
+    struct kept kept; /* lives on from call to call */
     int path_count;
     long lengths[2]; /* negative where the path could not be read */
     char paths[2][PATH_LIMIT];

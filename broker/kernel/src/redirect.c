@@ -195,8 +195,10 @@ int redirect(const struct redirect *order, long *result)
     struct tracing tracing = {order->tid, order->tgid, order->tid, order->arch};
     if (order->descriptor_argument < 0 || order->descriptor_argument > 5)
         return -EINVAL;
-    if (ptrace(PTRACE_SEIZE, order->tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC))
-        return -errno;
+    if (ptrace(PTRACE_SEIZE, order->tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC)) {
+        int refused = errno; /* EPERM also for one that is on its way out */
+        return notification_valid(order->listener, order->id) ? -refused : -ESRCH;
+    }
     int injected = notification_add_fd(order->listener, order->id, order->descriptor, -1, true);
     ptrace(PTRACE_INTERRUPT, order->tid, 0, 0);
     int answered = notification_send(order->listener, order->id, 0, injected < 0 ? injected : -ENOSYS, 0);

@@ -15,7 +15,7 @@ enum trap { /* broker.table.Trap */
     TRAP_ROOT,
 };
 
-enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF };
+enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF }; /* broker.kernel.traits.Follows */
 
 enum { ROW_LIMIT = 512, ABSENT = -1 };
 

@@ -1,0 +1,86 @@
+"""What `lane` takes from the C sources and the kernel's headers."""
+
+from libc.stdint cimport int8_t, uint8_t, uint32_t, uint64_t
+
+
+cdef extern from "<linux/seccomp.h>":
+    struct seccomp_data:
+        int nr
+        uint32_t arch
+        uint64_t args[6]
+    struct seccomp_notif:
+        uint64_t id
+        uint32_t pid
+        seccomp_data data
+
+cdef extern from "src/rows.h":
+    enum:
+        ROW_LIMIT
+        ABSENT
+    struct row_path:
+        int8_t dirfd
+        int8_t path
+    struct row:
+        bint known
+        uint8_t trap
+        int8_t fd
+        uint8_t path_count
+        row_path paths[2]
+        bint opens
+        bint socket
+        bint relinks
+        uint8_t follows
+        uint8_t flags_argument
+        uint32_t flags
+
+cdef extern from "src/prefixes.h":
+    struct text:
+        const char *bytes
+        size_t length
+    struct texts:
+        text *items
+        size_t count
+    struct prefixes:
+        texts folders
+        texts schemes
+        texts mirrors
+        texts parents
+
+cdef extern from "src/links.h":
+    struct links:
+        pass
+    void links_forget(links *known) nogil
+
+cdef extern from "src/judge.h":
+    struct court:
+        prefixes prefixes
+        links *links
+
+cdef extern from "src/lane.h":
+    enum:
+        THREADS_LIMIT
+    struct item:
+        item *next
+        seccomp_notif notification
+        int path_count
+        long lengths[2]
+        const char *paths[2]
+    struct counters_t "counters":
+        uint64_t received
+        uint64_t continued
+        uint64_t handed_over
+        uint64_t cancelled
+        uint64_t foreign
+    struct lane:
+        court court
+        row rows[2][512]
+        int event
+        bint ended
+    lane *lane_new(int listener, int threads)
+    int lane_prepare(lane *owner)
+    int lane_start(lane *owner)
+    void lane_stop(lane *owner) nogil
+    void lane_free(lane *owner) nogil
+    item *lane_take(lane *owner) nogil
+    void lane_handed_out(lane *owner) nogil
+    counters_t lane_counters(const lane *owner)

@@ -1,0 +1,88 @@
+"""What the lane has to know of a system call beside its row: how it treats a final symlink, and what it changes."""
+
+from __future__ import annotations
+
+import enum
+import os
+from dataclasses import dataclass
+
+from broker.table import Row, Trap
+
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_SYMLINK_FOLLOW = 0x400
+
+
+class Follows(enum.IntEnum):
+    """Whether a call follows its last component (path_resolution(7)); the numbers are those of src/rows.h."""
+
+    ALWAYS = 0
+    NEVER = 1
+    UNLESS_FLAGGED = 2
+    IF_FLAGGED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """Of one system call. `flags` are bits in the argument `flags_argument`, which decide for two of `Follows`."""
+
+    follows: Follows = Follows.ALWAYS
+    flags_argument: int = 0
+    flags: int = 0
+    opens: bool = False
+    """May open a folder for listing."""
+    socket: bool = False
+    """Takes a sockaddr in its second argument, the length in its third."""
+    relinks: bool = False
+    """Afterwards a path may lead somewhere else."""
+
+
+_OPENS = frozenset({"open", "openat", "openat2"})
+_SOCKETS = frozenset({"bind", "connect"})
+_RELINKS = frozenset(
+    {"symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2", "chdir", "fchdir"}
+    | {"mount", "umount2", "move_mount"}
+)
+_NEVER = frozenset(
+    {"lstat", "lstat64", "readlink", "readlinkat", "lchown", "lchown16", "mkdir", "mkdirat", "mknod", "mknodat"}
+    | {"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "symlink", "symlinkat"}
+    | {"lsetxattr", "lgetxattr", "llistxattr", "lremovexattr"}
+)
+_UNLESS = {
+    "open": (1, os.O_NOFOLLOW),
+    "openat": (2, os.O_NOFOLLOW),
+    "newfstatat": (3, AT_SYMLINK_NOFOLLOW),
+    "fstatat64": (3, AT_SYMLINK_NOFOLLOW),
+    "statx": (2, AT_SYMLINK_NOFOLLOW),
+    "faccessat2": (3, AT_SYMLINK_NOFOLLOW),
+    "fchmodat2": (3, AT_SYMLINK_NOFOLLOW),
+    "fchownat": (4, AT_SYMLINK_NOFOLLOW),
+    "utimensat": (3, AT_SYMLINK_NOFOLLOW),
+    "utimensat_time64": (3, AT_SYMLINK_NOFOLLOW),
+    "setxattrat": (2, AT_SYMLINK_NOFOLLOW),
+    "getxattrat": (2, AT_SYMLINK_NOFOLLOW),
+    "listxattrat": (2, AT_SYMLINK_NOFOLLOW),
+    "removexattrat": (2, AT_SYMLINK_NOFOLLOW),
+    "file_getattr": (4, AT_SYMLINK_NOFOLLOW),
+    "file_setattr": (4, AT_SYMLINK_NOFOLLOW),
+    "open_tree": (2, AT_SYMLINK_NOFOLLOW),
+}
+_IF = {"linkat": (4, AT_SYMLINK_FOLLOW), "name_to_handle_at": (4, AT_SYMLINK_FOLLOW)}
+
+
+def traits_of(row: Row) -> Traits:
+    """The traits of the call in `row`, which go by its name."""
+    follows, (argument, flags) = Follows.ALWAYS, (0, 0)
+    if row.name in _NEVER:
+        follows = Follows.NEVER
+    elif row.name in _UNLESS:
+        follows, (argument, flags) = Follows.UNLESS_FLAGGED, _UNLESS[row.name]
+    elif row.name in _IF:
+        follows, (argument, flags) = Follows.IF_FLAGGED, _IF[row.name]
+    return Traits(
+        follows,
+        argument,
+        flags,
+        opens=row.name in _OPENS,
+        socket=row.name in _SOCKETS,
+        relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
+    )
