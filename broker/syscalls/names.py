@@ -114,6 +114,7 @@ async def rmdir(call: Call) -> Reply:
 async def rename(call: Call) -> Reply:
     """rename(2), renameat(2), renameat2(2): EXDEV across the border of a drive, so that `mv` copies."""
     flags = call.unsigned(4) & 0xFFFFFFFF if call.row.name == "renameat2" else 0
+    call.path(0), call.path(1)  # EFAULT before all else
     old = await call.resolve(0, follow=False, by_name=True, missing_ok=True)
     new = await call.resolve(1, follow=False, by_name=True, missing_ok=True)
     if old.native and new.native:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
@@ -17,6 +18,8 @@ from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Re
 AT_EMPTY_PATH = 0x1000
 _HEAD = 256
 """How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
+
+_SHEBANG = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*?)[ \t]*(?=[\n\0]|$)")
 
 _FCHDIR = {native.AUDIT_ARCH_X86_64: 81, native.AUDIT_ARCH_I386: 133}
 _OPENAT = {native.AUDIT_ARCH_X86_64: 257, native.AUDIT_ARCH_I386: 295}
@@ -128,15 +131,10 @@ async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None
 
 def shebang(head: bytes) -> tuple[bytes, bytes] | None:
     """(interpreter, argument) of a ``#!`` line as fs/binfmt_script.c reads it; None if there is none."""
-    if not head.startswith(b"#!"):
+    found = _SHEBANG.match(head)
+    if found is None or (found.end() == _HEAD and not found[2]):
         return None
-    line, newline, _ = head[2:].partition(b"\n")
-    words = (
-        line.strip(b" \t").split(b" ", 1) if b"\t" not in line else line.replace(b"\t", b" ").strip().split(b" ", 1)
-    )
-    if not words[0] or (not newline and len(words) == 1 and len(head) == _HEAD):
-        return None
-    return words[0], words[1].strip() if len(words) > 1 else b""
+    return found[1], found[2]
 
 
 def _require_executable(call: Call, target: Target) -> None:

@@ -71,7 +71,8 @@ paths = st.one_of(_relative, _relative.map(lambda path: f"%T/{path}"))
 
 slots = st.integers(0, 3).map(lambda slot: {"fd": slot})
 folders = st.one_of(st.just(AT_FDCWD), st.just(AT_FDCWD), slots)
-modes = st.sampled_from([0o644, 0o755, 0o700, 0o600, 0o444, 0o1777, 0o2755, 0o4755])
+modes = st.sampled_from([0o644, 0o755, 0o700, 0o600, 0o444, 0o1777])
+"""Without set-id bits: a drive is nosuid, and fstat(2) of a descriptor says so."""
 sizes = st.sampled_from([0, 1, 5, 100, 4096, 10000])
 attributes = st.sampled_from(["user.a", "user.b", "other.c", "bad", "user."])
 _FLAGS = (os.O_CREAT, os.O_EXCL, os.O_TRUNC, os.O_APPEND, os.O_DIRECTORY, os.O_NOFOLLOW, os.O_PATH)
