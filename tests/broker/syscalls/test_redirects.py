@@ -54,7 +54,11 @@ def test_the_kernel_reads_it_the_same_way(
     assert told == ([found[1]] if found[1] else [])
 
 
-_SOURCE = "#include <unistd.h>\n#include <string.h>\nint main(int c,char**v){for(int i=0;i<c;i++)write(1,v[i],strlen(v[i])+1);}"
+_SOURCE = """
+#include <string.h>
+#include <unistd.h>
+int main(int count, char **words) { for (int i = 0; i < count; i++) write(1, words[i], strlen(words[i]) + 1); }
+"""
 
 
 def _compiled(folder: Path) -> Path:
