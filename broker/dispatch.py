@@ -1,4 +1,4 @@
-"""One task per trapped call: from the lane's queue to a handler, and its reply to the kernel."""
+"""One task per trapped call that has to wait: from the lane's queue to a handler, and its reply to the kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from broker.answering import ERESTARTSYS, Answerer
+from broker.eager import start
 from broker.errors import errno_of
 from broker.kernel import native
 from broker.kernel.lane import Trapped
@@ -59,9 +60,10 @@ class Dispatcher:
         for trapped in lane.take():
             row, handler = self._rows[trapped.arch, trapped.number]
             call = Call(trapped, row, self._services)
-            task = asyncio.ensure_future(self._serve(call, handler))
-            self._waiting[task] = call, time.monotonic()
-            task.add_done_callback(self._waiting.pop)
+            task = start(self._serve(call, handler))
+            if task is not None:
+                self._waiting[task] = call, time.monotonic()
+                task.add_done_callback(self._waiting.pop)
         if lane.ended:
             self.ended.set()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+REMOTE_SCHEMES = ("file",)
+"""The kinds of remotes there are, by the scheme of their URL."""
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteSettings:

@@ -9,7 +9,7 @@ import struct
 
 from broker.kernel import native
 from launcher.inherited import announce
-from launcher.procfs import children
+from launcher.procfs import children, is_stopped
 
 _PRCTL = 157
 _PR_SET_CHILD_SUBREAPER = 36
@@ -66,7 +66,8 @@ class Init:
         if os.WIFSTOPPED(status):
             self._tell(STOPPED, os.WSTOPSIG(status))
         elif os.WIFCONTINUED(status):
-            self._kill([self._front_pid], signal.SIGCONT)  # it may have stopped itself with the program
+            if is_stopped(self._front_pid):  # a late SIGCONT would undo the next stop
+                self._kill([self._front_pid], signal.SIGCONT)
         else:
             self._program = None
             self._tell(ENDED, status)

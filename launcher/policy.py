@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 
-from broker.settings import MountSettings, RemoteSettings, Settings
+from broker.settings import REMOTE_SCHEMES, MountSettings, RemoteSettings, Settings
 from launcher.document import PolicyError, Value, parse
 
 CACHE_LIMIT = 10 * 2**30
@@ -71,6 +71,7 @@ def _remote(table: Value) -> RemoteSettings:
     url = items["url"].text()
     if not _URL.fullmatch(url):
         raise items["url"].error(f'"{url}" is not a URL; write one such as "file:///srv/share"')
+    _known_scheme(items["url"], url)
     return RemoteSettings(url, {name: item.value for name, item in items.items() if name != "url"})
 
 
@@ -114,9 +115,18 @@ def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
     if name in remotes:
         return remotes[name]
     if _URL.fullmatch(name):
+        _known_scheme(place, name)
         return RemoteSettings(name)
     known = f" (there is {', '.join(sorted(remotes))})" if remotes else ""
     raise place.error(f'unknown remote "{name}"{known}; write a URL or the name of a [remote.NAME]')
+
+
+def _known_scheme(place: Value, url: str) -> None:
+    """The scheme, or the last part of one such as ``cached+file``, is that of a remote."""
+    scheme = url.partition(":")[0]
+    if scheme.rpartition("+")[2] not in REMOTE_SCHEMES:
+        known = ", ".join(f"{name}:" for name in REMOTE_SCHEMES)
+        raise place.error(f'there are no {scheme}: remotes, as in "{url}"; choose one of {known}')
 
 
 def _prefix(place: Value, prefix: str) -> bytes:

@@ -47,7 +47,7 @@ class Lookup:
         self._ttl = ttl
         self._validated: dict[Path, float] = {}
         self._listed: dict[Path, float] = {}
-        self._running: dict[tuple[str, Path], asyncio.Task[None]] = {}
+        self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
         self._identities: dict[str, tuple[Path, int]] = {}
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
@@ -116,14 +116,28 @@ class Lookup:
         return bool(path) and self._listed.get(parent_of(path), 0.0) >= since
 
     async def _once(self, what: str, path: Path, work: Callable[[Path], Awaitable[None]]) -> None:
-        """Run `work` once for all who ask for it at the same time; a caller that goes away does not end it."""
+        """Run `work` once for all who ask for it at the same time.
+
+        Its error is everybody's. If the caller who runs it goes away, the next one runs it anew.
+        """
         key = what, path
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.ensure_future(work(path))
-            self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key, None))
-        await asyncio.shield(task)
+        while (running := self._running.get(key)) is not None:
+            if await asyncio.shield(running):
+                return
+        running = self._running[key] = asyncio.get_running_loop().create_future()
+        try:
+            await work(path)
+        except asyncio.CancelledError:
+            running.set_result(False)
+            raise
+        except Exception as error:
+            running.set_exception(error)
+            running.exception()
+            raise
+        else:
+            running.set_result(True)
+        finally:
+            del self._running[key]
 
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()

@@ -69,8 +69,8 @@ async def redirect_open(call: Call, target: Target, flags: int) -> Reply:
     cloexec = bool(flags & os.O_CLOEXEC)
     at = _last_component(call, target)
     if at is None:
-        readable = flags & ~os.O_PATH & ~os.O_NOFOLLOW
-        return InstallFd(os.open(target.real, readable | os.O_RDONLY | os.O_CLOEXEC), cloexec)
+        readable = flags & os.O_DIRECTORY | os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        return InstallFd(os.open(target.real, readable), cloexec)
     parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return Redirect(parent, _OPENAT[call.trapped.arch], (0, at, flags, 0, 0, 0))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from broker.remotes.registry import SCHEMES
+from broker.settings import REMOTE_SCHEMES
 from broker.syscalls.handlers import HANDLERS
 from broker.table import RANGE_END, RANGE_MASK, RANGE_START, TABLE, Trap
 
@@ -42,3 +44,8 @@ def test_paths_have_distinct_arguments() -> None:
 def test_the_page_size_is_the_one_the_lane_counts_with() -> None:
     """Reads from the tracee are cut at page borders of 4 KiB."""
     assert os.sysconf("SC_PAGESIZE") == 4096
+
+
+def test_the_schemes_of_the_policy_are_those_of_the_registry() -> None:
+    """The policy refuses an unknown scheme with its line, without loading the remotes."""
+    assert set(REMOTE_SCHEMES) == set(SCHEMES)

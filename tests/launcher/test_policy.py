@@ -146,7 +146,7 @@ def test_a_named_policy_must_exist(tmp_path: Path, by_option: bool) -> None:
         (mounts(("/a", "file:/x"), ("/a/b", "file:/y")), ':4: the prefixes "/a" and "/a/b" overlap'),
         (mounts(("/a/b", "file:/x"), ("/a", "file:/y")), ':4: the prefixes "/a/b" and "/a" overlap'),
         (mounts(("/a", "share")), ':3: unknown remote "share"; write a URL'),
-        ("remote.b.url = 'x:y'\n" + mounts(("/a", "share")), ':4: unknown remote "share" (there is b)'),
+        ("remote.b.url = 'file:/y'\n" + mounts(("/a", "share")), ':4: unknown remote "share" (there is b)'),
         ("[cache]\nlimit = 0", ':2: "0" is no size'),
         ("[cache]\nlimit = true", ":2: "),
         ("[cache]\nlimit = '10 Gib'", ':2: "10 Gib" is no size; write one such as "10GiB"'),
@@ -179,7 +179,7 @@ def test_what_is_refused_of_an_option(tmp_path: Path, option: str, message: str)
 
 def test_neighbours_do_not_overlap(tmp_path: Path) -> None:
     """/drivex is not /drive."""
-    assert len(load(tmp_path, mounts(("/drive", "a:b"), ("/drivex", "a:b"), ("drive:", "a:b"))).mounts) == 3
+    assert len(load(tmp_path, mounts(("/drive", "file:/b"), ("/drivex", "file:/b"), ("drive:", "file:/b"))).mounts) == 3
 
 
 @given(number=st.integers(1, 999), unit=st.sampled_from(["B", "KiB", "MiB", "GiB", "TiB", "KB", "MB", "GB", "TB"]))

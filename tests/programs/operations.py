@@ -152,7 +152,7 @@ OPENING = [
     _call("open", paths, flags, modes),
     _call("open", paths, _n(os.O_RDWR, os.O_RDONLY, os.O_RDWR | os.O_CREAT).map(lambda f: f | os.O_NONBLOCK), modes),
     _call("openat", folders, paths, flags, modes),
-    _call("openat2", folders, paths, _how, _n(24)),
+    _call("openat2", _n(AT_FDCWD), paths, _how, _n(24)),
     _call("creat", st.sampled_from(["new", "a", "d/new", "dangling", "%T/other", "d", "none/x", "l"]), modes),
     _call("chdir", st.sampled_from(["d", "d/e", "ld", "abs", ".", "a", "none"])),
 ]

@@ -22,7 +22,7 @@ POLICIES = {
     "no remote": ('[[mount]]\nprefix = "/d"\n', ":1", "remote"),
     "relative prefix": ('[[mount]]\nprefix = "d/e"\nremote = "file://REMOTE"\n', ":2", "d/e"),
     "unknown remote": ('[[mount]]\nprefix = "/d"\nremote = "nowhere"\n', ":3", "nowhere"),
-    "unknown scheme": ('[[mount]]\nprefix = "/d"\nremote = "gopher://REMOTE"\n', "", "gopher"),
+    "unknown scheme": ('[[mount]]\nprefix = "/d"\nremote = "gopher://REMOTE"\n', ":3", "gopher"),
     "not TOML": ("[[mount]\nprefix\n", ":1", ""),
     "same prefix twice": ('[[mount]]\nprefix = "/d"\nremote = "file://REMOTE"\n' * 2, ":4", "/d"),
     "prefix within a prefix": (

@@ -231,8 +231,9 @@ static bool read_paths(struct trapped *trapped, bool *concerns)
         unreadable |= hidden(length);
         broken |= length < 0 && (address || row->socket);
     }
-    *concerns = unreadable;
-    return unreadable || broken; /* a bad pointer: the kernel has the right errno */
+    /* A bad pointer: the kernel has the right errno, unless it would look up the other path first. */
+    *concerns = unreadable || (broken && trapped->path_count > 1);
+    return unreadable || broken;
 }
 
 static bool paths_concern(struct court *court, struct trapped *trapped)
