@@ -133,10 +133,11 @@ class Front:
         if info.si_signo == signal.SIGCONT:
             self._job.continue_()
             return
+        ended = self._code is not None
         self._hear_init()  # the program may have ended just before
         if self._code is None:
             self._job.pass_on(info)
-        else:
+        elif ended or info.si_signo != signal.SIGTSTP:  # the stop that the program has followed is not one for us
             self._after_the_end(info.si_signo)
 
     def _after_the_end(self, number: int) -> None:
