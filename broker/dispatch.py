@@ -47,13 +47,15 @@ class Dispatcher:
         glancing = asyncio.ensure_future(self._glance())
         lane.start()
         try:
-            await self.ended.wait()
+            try:
+                await self.ended.wait()
+            finally:
+                loop.remove_reader(lane.event)
+                lane.stop()
+            if self._waiting:
+                await asyncio.wait(set(self._waiting))
         finally:
-            loop.remove_reader(lane.event)
             glancing.cancel()
-            lane.stop()
-        if self._waiting:
-            await asyncio.wait(set(self._waiting))
 
     def _take(self) -> None:
         lane = self._services.lane
@@ -77,13 +79,14 @@ class Dispatcher:
             reply = verdict(call) or Fail(errno_of(error))
         except Exception as error:
             reply = Fail(errno_of(error))
+        call.protect()  # a redirect uses descriptors of ours until it has ended
         try:
             await self._answerer.answer(call, reply)
         except OSError as error:
             LOG.debug("%s of %d went unanswered: %s", call.row.name, call.trapped.tid, error)
 
     async def _glance(self) -> None:
-        """End the waiting of those whom a signal wants to reach.
+        """End the waiting of those whom a signal wants to reach, or has killed; once, as that may take a while.
 
         WAIT_KILLABLE_RECV lets only fatal signals through once a call was received. SigPnd is the thread's own;
         ShdPnd may be meant for another thread, unless there is none.
@@ -92,8 +95,12 @@ class Dispatcher:
             await asyncio.sleep(_GLANCE)
             now = time.monotonic()
             for task, (call, since) in list(self._waiting.items()):
-                if now - since > _GLANCE and call.interruptible.allowed and _signalled(call.trapped):
+                if now - since > _GLANCE and call.interruptible.allowed and self._disturbed(call.trapped):
+                    call.protect()
                     task.cancel()
+
+    def _disturbed(self, trapped: Trapped) -> bool:
+        return not native.id_valid(self._services.listener, trapped.cookie) or _signalled(trapped)
 
 
 def _signalled(trapped: Trapped) -> bool:

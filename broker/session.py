@@ -10,8 +10,9 @@ import os
 import resource
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+from broker import spinning
 from broker.answering import Answerer
 from broker.dispatch import Dispatcher
 from broker.errors import SetupError
@@ -22,7 +23,7 @@ from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import Mount, Mounts
 from broker.progress import Progress
 from broker.remotes.protocol import RemoteError
-from broker.remotes.registry import open_remote
+from broker.remotes.registry import SCHEMES, Factory, open_remote
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
@@ -33,20 +34,28 @@ SCRIPT_QUESTION = b"/.seccomp-drive-exec"
 _LANES = 2
 
 
-def serve(settings: Settings, listener: int, ready: Callable[[], None], front: socket.socket) -> None:
+def serve(
+    settings: Settings,
+    listener: int,
+    ready: Callable[[], None],
+    front: socket.socket,
+    schemes: Mapping[str, Factory] = SCHEMES,
+) -> None:
     """Serve one listener until no process is left under its filter. SetupError before `ready` was called."""
     _raise_descriptor_limit()
     os.umask(0)
-    asyncio.run(_serve(settings, listener, ready, front))
+    spinning.run(_serve(settings, listener, ready, front, schemes))
 
 
 @contextlib.asynccontextmanager
-async def mirrors_of(settings: Settings, tell: Callable[[str], None]) -> AsyncIterator[dict[int, Mirror]]:
+async def mirrors_of(
+    settings: Settings, tell: Callable[[str], None], schemes: Mapping[str, Factory] = SCHEMES
+) -> AsyncIterator[dict[int, Mirror]]:
     """The mirrors of all mounts, by the number of the mount, each with its remote open."""
     async with contextlib.AsyncExitStack() as stack:
         mirrors = {}
         for number, mount in enumerate(settings.mounts):
-            mirror = await _open_mirror(settings, mount, tell)
+            mirror = await _open_mirror(settings, mount, tell, schemes)
             stack.push_async_callback(mirror.close)
             mirrors[number] = mirror
         yield mirrors
@@ -58,7 +67,13 @@ def mirror_directory(settings: Settings, mount: MountSettings) -> str:
     return os.path.join(settings.cache_directory, "mirrors", key)
 
 
-async def _serve(settings: Settings, listener: int, ready: Callable[[], None], front: socket.socket) -> None:
+async def _serve(
+    settings: Settings,
+    listener: int,
+    ready: Callable[[], None],
+    front: socket.socket,
+    schemes: Mapping[str, Factory],
+) -> None:
     said: set[str] = set()
 
     def tell_once(message: str) -> None:
@@ -66,7 +81,7 @@ async def _serve(settings: Settings, listener: int, ready: Callable[[], None], f
             said.add(message)
             tell(message)
 
-    async with mirrors_of(settings, tell) as mirrors:
+    async with mirrors_of(settings, tell, schemes) as mirrors:
         mounts = _mounts(settings, mirrors)
         native.sync_wake_up(listener)
         lane = _lane(listener, mounts, mirrors.values())
@@ -86,8 +101,10 @@ async def _serve(settings: Settings, listener: int, ready: Callable[[], None], f
         answerer.close()
 
 
-async def _open_mirror(settings: Settings, mount: MountSettings, tell: Callable[[str], None]) -> Mirror:
-    remote = await asyncio.to_thread(open_remote, mount.remote)
+async def _open_mirror(
+    settings: Settings, mount: MountSettings, tell: Callable[[str], None], schemes: Mapping[str, Factory]
+) -> Mirror:
+    remote = await asyncio.to_thread(open_remote, mount.remote, schemes)
     shown = f"{mount.prefix.decode(errors='backslashreplace')} ({mount.remote.url})"
     try:
         root = await remote.stat(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -100,8 +100,15 @@ def _option(word: str, rest: list[str]) -> tuple[str, str]:
     return _WITH_VALUE[key], value
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Run a command line; the exit status."""
+def _session() -> Serve:
+    """In the broker's process only."""
+    from broker.session import serve
+
+    return serve
+
+
+def main(words: Sequence[str] | None = None, session: Callable[[], Serve] = _session) -> int:
+    """Run a command line; the exit status. `session` gives what serves a program under `exec`."""
     try:
         arguments = parse(sys.argv[1:] if words is None else words)
     except UsageError as error:
@@ -116,12 +123,12 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"seccomp-drive {version('seccomp-drive')}")
         return 0
     try:
-        return _run(arguments)
+        return _run(arguments, session)
     except KeyboardInterrupt:
         return 128 + 2
 
 
-def _run(arguments: Arguments) -> int:
+def _run(arguments: Arguments, session: Callable[[], Serve]) -> int:
     if arguments.command == "check":
         from launcher.check import check
 
@@ -140,15 +147,8 @@ def _run(arguments: Arguments) -> int:
     if arguments.command == "exec":
         from launcher.spawn import run
 
-        os._exit(run(settings, arguments.argv, _session))  # 4 ms faster than tidying the interpreter up
+        os._exit(run(settings, arguments.argv, session))  # 4 ms faster than tidying the interpreter up
     return _maintain(arguments.command, settings)
-
-
-def _session() -> Serve:
-    """In the broker's process only."""
-    from broker.session import serve
-
-    return serve
 
 
 def _maintain(command: str, settings: Settings) -> int:

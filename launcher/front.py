@@ -8,7 +8,7 @@ import signal
 import socket
 
 from launcher.inherited import announce
-from launcher.init import ENDED, EVENT, STARTED, STOPPED
+from launcher.init import ENDED, EVENT, LOST, STARTED, STOPPED
 from launcher.job import Job, stop_by
 from launcher.say import FAILED, NOT_PUSHED, say
 from launcher.serving import FAILURE, SERVING
@@ -82,6 +82,9 @@ class Front:
             self._job.started(number)
         elif event == STOPPED:
             self._job.stop(number)
+        elif event == LOST:
+            self._hear_broker()  # it may have said why
+            self._lose_broker()
         elif event == ENDED:
             code = os.waitstatus_to_exitcode(number)
             self._code = code if code >= 0 else 128 - code
@@ -122,10 +125,14 @@ class Front:
         if status == 0:
             self._pending = []
         elif self._code is None:
-            self._failed = True
-            say('the broker died, and the program with it; run "seccomp-drive sync" to push what it has written')
+            self._lose_broker()
         else:
             say('the broker died before all was pushed; run "seccomp-drive sync"')
+
+    def _lose_broker(self) -> None:
+        if not self._failed:
+            self._failed = True
+            say('the broker died, and the program with it; run "seccomp-drive sync" to push what it has written')
 
     def _take(self, info: signal.struct_siginfo) -> None:
         if info.si_signo == signal.SIGCHLD or (info.si_signo == signal.SIGIO and info.si_code > 0):

@@ -19,6 +19,8 @@ STARTED = b"P"
 """The number is the program's pid."""
 STOPPED = b"S"
 """The number is the signal that stopped the program."""
+LOST = b"L"
+"""The broker has ended and the program has not, which is killed therefore; the number is 0."""
 ENDED = b"E"
 """The number is the program's wait status, see wait(2)."""
 
@@ -44,6 +46,8 @@ class Init:
         self._tell(STARTED, self._program or 0)
         while self._reap():
             if _has_ended(self._lifeline):
+                if self._program is not None:
+                    self._tell(LOST, 0)  # before the end that comes of it
                 self._kill(children(os.getpid()))  # every trapped call of theirs would be ENOSYS from now on
             if self._program is not None and _has_ended(self._front):
                 self._kill([self._program])  # the front was killed, and the front stands for the program

@@ -19,7 +19,7 @@ LEVELS = [
     {"broker.namespace", "broker.mirror", "broker.progress"},
     {"broker.remotes"},
     {"broker.kernel"},
-    {"broker.eager", "broker.errors", "broker.settings", "broker.table"},
+    {"broker.eager", "broker.spinning", "broker.errors", "broker.settings", "broker.table"},
 ]
 """Each may import from its own level only itself, and from those below."""
 

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from broker.mirror.ledger import Ledger, Record
+from broker.mirror.nodes import reopen
 from broker.mirror.shared import Locks
-from broker.mirror.tree import Tree
 from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, VersionChanged
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 CHUNK = 4 << 20
 _HOLE = 64 << 10
@@ -46,9 +49,8 @@ class Quiet:
 class Content:
     """The content of the regular files of one mirror."""
 
-    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, progress: Progress) -> None:
+    def __init__(self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress) -> None:
         self._remote = remote
-        self._tree = tree
         self._ledger = ledger
         self._locks = locks
         self._progress = progress
@@ -70,7 +72,7 @@ class Content:
             if record is None:
                 raise Stale
             if not record.hydrated:
-                record = await self._fetch(path, record)
+                record = await self._fetch(path, file, record)
                 await self._ledger.put(record)
         return record
 
@@ -87,18 +89,18 @@ class Content:
             if not record.hydrated:
                 os.truncate(b"/proc/self/fd/%d" % file, 0)
 
-    async def _fetch(self, path: Path, record: Record) -> Record:
-        target = os.open(self._tree.real(path), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    async def _fetch(self, path: Path, file: int, record: Record) -> Record:
+        target = reopen(file, os.O_WRONLY)
         try:
             before = os.fstat(target)
-            if before.st_ino != record.ino:
-                raise Stale
+            # An open with O_TRUNC that came to nothing may have left it shorter.
+            os.ftruncate(target, record.size)
             digest = hashlib.blake2b(digest_size=32)
             offset = 0
             with self._progress.transfer("fetching", path, record.size) as step:
                 while offset < record.size:
                     data = await self._read(path, record, offset)
-                    await asyncio.to_thread(_store, target, data, offset, digest)
+                    await on_thread(_store, target, data, offset, digest)
                     offset += len(data)
                     step(len(data))
             os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -107,13 +109,26 @@ class Content:
         return replace(record, hydrated=True, digest=digest.digest())
 
     async def _read(self, path: Path, record: Record, offset: int) -> bytes:
+        """The next bytes; with the last of them one more is asked for, which must not be there."""
+        left = record.size - offset
         try:
-            data = await self._remote.read(path, record.version, offset, min(CHUNK, record.size - offset))
+            data = await self._remote.read(path, record.version, offset, CHUNK if left > CHUNK else left + 1)
         except (VersionChanged, NotFound) as error:
             raise Stale from error
-        if not data or len(data) > record.size - offset:
+        if not data or len(data) > left:
             raise BadAnswer(path, f"the remote has {record.size} bytes by its listing but not by its content")
         return data
+
+
+async def on_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Like `asyncio.to_thread`, but a caller who is cancelled waits for the end of `work` nevertheless: it uses
+    descriptors that he is about to close, and their numbers would be another file's."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _store(file: int, data: bytes, offset: int, digest: hashlib.blake2b) -> None:

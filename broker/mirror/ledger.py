@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TypeVar
 
 from broker.mirror.shared import Generation
@@ -56,6 +56,10 @@ class Record:
     identity: str | None = None
 
 
+Known = dict[int, Record | None]
+"""What is on record of some inodes; None for nothing."""
+
+
 def _record(row: Sequence[object]) -> Record:
     ino, version, hydrated, dirty, *rest = row
     return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
@@ -87,6 +91,8 @@ class Ledger:
     def __init__(self, path: str, generation: Generation) -> None:
         self._generation = generation
         self._cache: dict[int, Record | None] = {}
+        self._epoch = 0
+        """Counts how often the cache was emptied: what was read before is not put into it after."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._database = self._thread.submit(self._connect, path).result()
 
@@ -100,38 +106,73 @@ class Ledger:
 
     def peek(self, ino: int) -> Record | None:
         """The record if it is at hand in memory and current; None says nothing."""
-        return None if self._outdated() else self._cache.get(ino)
+        return None if self._generation.changed() else self._cache.get(ino)
+
+    def last(self, ino: int) -> Record | None:
+        """The record as it was read last, which another session may have changed since."""
+        return self._cache.get(ino)
 
     async def get(self, ino: int) -> Record | None:
         return (await self.get_many((ino,))).get(ino)
 
     async def get_many(self, inos: Iterable[int]) -> dict[int, Record]:
         """The records of those inodes that have one."""
-        if self._outdated():
-            self._cache.clear()
+        if self._generation.changed():
             self._generation.take()
+            self._forget()
         wanted = list(inos)
-        missing = [ino for ino in wanted if ino not in self._cache]
+        found = {ino: self._cache[ino] for ino in wanted if ino in self._cache}
+        missing = [ino for ino in wanted if ino not in found]
         if missing:
-            found = await self._run(lambda database: self._select(database, missing))
-            for ino in missing:
-                self._cache[ino] = found.get(ino)
-        known = ((ino, self._cache.get(ino)) for ino in wanted)
-        return {ino: record for ino, record in known if record is not None}
+            epoch = self._epoch
+            selected = await self._run(lambda database: _select(database, missing))
+            read = {ino: selected.get(ino) for ino in missing}
+            if epoch == self._epoch:
+                self._cache.update(read)
+            found.update(read)
+        return {ino: record for ino, record in found.items() if record is not None}
 
     async def put(self, *records: Record) -> None:
-        """Write the records; they are on disk, for all sessions, when this returns."""
-        rows = [_row(record) for record in records]
-        marks = ", ".join("?" * 11)
-        await self._change(f"INSERT OR REPLACE INTO node ({_COLUMNS}) VALUES ({marks})", rows)
-        for record in records:
-            self._cache[record.ino] = record
+        """Write the records; they are on disk, for all sessions, when this returns.
+
+        Whoever puts what he has changed of a record holds the node's lock since he got it.
+        """
+        await self._insert("REPLACE", records)
+
+    async def add(self, *records: Record) -> None:
+        """Write the records of nodes that have none; a record that is there was put by somebody who knows more."""
+        await self._insert("IGNORE", records)
+
+    async def mark_dirty(self, ino: int) -> bool:
+        """Record that the node's content may change from now on; False if nothing is on record of it any more."""
+        statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {_COLUMNS}"
+
+        def work(database: sqlite3.Connection) -> Known:
+            rows = database.execute(statement, (ino,)).fetchall()
+            return {row[0]: _record(row) for row in rows}
+
+        return bool(await self._change(work))
 
     async def drop(self, *inos: int) -> None:
         """Forget the inodes: their numbers may be used again."""
-        await self._change("DELETE FROM node WHERE ino = ?", [(ino,) for ino in inos])
-        for ino in inos:
-            self._cache[ino] = None
+
+        def work(database: sqlite3.Connection) -> Known:
+            _delete(database, inos)
+            return dict.fromkeys(inos)
+
+        if inos:
+            await self._change(work)
+
+    async def drop_clean(self, *inos: int) -> bool:
+        """Forget the inodes unless one of them is dirty; whether they are forgotten."""
+
+        def work(database: sqlite3.Connection) -> Known:
+            if any(record.dirty for record in _select(database, inos).values()):
+                return {}
+            _delete(database, inos)
+            return dict.fromkeys(inos)
+
+        return not inos or bool(await self._change(work))
 
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""
@@ -143,32 +184,60 @@ class Ledger:
         self._thread.submit(self._database.close).result()
         self._thread.shutdown()
 
-    def _outdated(self) -> bool:
-        return self._generation.changed()
+    def _forget(self) -> None:
+        self._cache.clear()
+        self._epoch += 1
 
     async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._database)
 
-    async def _change(self, statement: str, rows: list[tuple[object, ...]]) -> None:
-        def work(database: sqlite3.Connection) -> None:
+    async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
+        marks = ", ".join("?" * len(fields(Record)))
+        statement = f"INSERT OR {otherwise} INTO node ({_COLUMNS}) VALUES ({marks})"
+
+        def work(database: sqlite3.Connection) -> Known:
+            database.executemany(statement, map(_row, records))
+            return {**_select(database, [record.ino for record in records])}
+
+        if records:
+            await self._change(work)
+
+    async def _change(self, work: Callable[[sqlite3.Connection], Known]) -> Known:
+        """One transaction; it returns what is on record afterwards of the inodes that it has changed."""
+
+        def transaction(database: sqlite3.Connection) -> Known:
             database.execute("BEGIN IMMEDIATE")
             try:
-                database.executemany(statement, rows)
+                known = work(database)
             except BaseException:
                 database.execute("ROLLBACK")
                 raise
             database.execute("COMMIT")
             self._generation.bump()
+            return known
 
-        await self._run(work)
+        epoch = self._epoch
+        try:
+            known = await self._run(transaction)
+        except BaseException:
+            # Cancelled, it may still be done: what is in the cache is not known to be true any more.
+            self._forget()
+            raise
+        if epoch == self._epoch:
+            self._cache.update(known)
+        return known
 
-    @staticmethod
-    def _select(database: sqlite3.Connection, inos: list[int]) -> dict[int, Record]:
-        found: dict[int, Record] = {}
-        for start in range(0, len(inos), _BATCH):
-            batch = inos[start : start + _BATCH]
-            marks = ", ".join("?" * len(batch))
-            for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE ino IN ({marks})", batch):
-                record = _record(row)
-                found[record.ino] = record
-        return found
+
+def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Record]:
+    found: dict[int, Record] = {}
+    for start in range(0, len(inos), _BATCH):
+        batch = inos[start : start + _BATCH]
+        marks = ", ".join("?" * len(batch))
+        for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE ino IN ({marks})", batch):
+            record = _record(row)
+            found[record.ino] = record
+    return found
+
+
+def _delete(database: sqlite3.Connection, inos: Sequence[int]) -> None:
+    database.executemany("DELETE FROM node WHERE ino = ?", [(ino,) for ino in inos])

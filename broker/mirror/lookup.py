@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import stat
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from broker.mirror import leases
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.content import on_thread
+from broker.mirror.ledger import Ledger
+from broker.mirror.placing import Placing, join, parent_of, record_of, same
 from broker.mirror.shared import Generation, Locks
-from broker.mirror.tree import Tree
+from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import (
     Attributes,
     BadAnswer,
@@ -48,13 +50,17 @@ class Lookup:
         self._validated: dict[Path, float] = {}
         self._listed: dict[Path, float] = {}
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
-        self._identities: dict[str, tuple[Path, int]] = {}
+        self._placing = Placing(tree, ledger)
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
-        now = time.monotonic()
-        if not self._trusted(path, now - self._ttl if since is None else since):
-            await self._once("look", path, self._validate)
+        if since is None:
+            if not self._trusted(path, time.monotonic() - self._ttl):
+                await self._once("look", path, self._validate)
+        else:
+            # What others have asked for before may be answered by what the remote had then.
+            while self._validated.get(path, -math.inf) < since:
+                await self._once("look", path, self._validate)
         return self._tree.lstat(path)
 
     async def listing(self, path: Path, since: float | None = None) -> None:
@@ -84,21 +90,37 @@ class Lookup:
             await self._ledger.put(record)
             self._validated[path] = time.monotonic()
 
-    async def rebase(self, path: Path, record: Record, attributes: Attributes) -> None:
-        """The remote's version of a node moved because of a change of ours that left its content alone."""
-        fresh = record_of(record.ino, attributes, hydrated=record.hydrated, dirty=record.dirty, digest=record.digest)
-        await self._ledger.put(fresh)
+    async def rebase(self, path: Path, ino: int, attributes: Attributes, *, times: bool = False) -> None:
+        """The remote's version of a node moved because of a change of ours that left its content alone.
+
+        Hold the node's lock. If the content moved nevertheless, because somebody else had changed it before, the
+        record stays as it is, and with it the mirror's node out of date. `times`: the change was one of times.
+        """
+        record = await self._ledger.get(ino)
+        if record is None:
+            return
+        same = attributes.size == record.size and (times or attributes.mtime_ns == record.mtime_ns)
+        if same or not attributes.is_regular:
+            fresh = record_of(ino, attributes, hydrated=record.hydrated, dirty=record.dirty, digest=record.digest)
+            await self._ledger.put(fresh)
+            self.agreed(path)
+        else:
+            self.distrust(path)
+
+    def agreed(self, path: Path) -> None:
+        """What is on record of the node at `path` has just come from the remote: older answers count no more."""
+        self._generation.touch_folder(parent_of(path))
         self._validated[path] = time.monotonic()
 
     def changed(self, path: Path, *, empty: bool = False) -> None:
         """A name was made or removed here: its own validation counts from now; `empty` for a new folder."""
-        self._generation.touch_folder(parent_of(path))
-        self._validated[path] = time.monotonic()
+        self.agreed(path)
+        self._listed.pop(path, None)
         if empty:
             self._listed[path] = time.monotonic()
 
     def forget(self, path: Path) -> None:
-        """Trust nothing at or below `path` any more."""
+        """Trust nothing at or below `path`, a folder, any more."""
         below = path + b"/"
         for known in (self._validated, self._listed):
             for name in [name for name in known if name == path or name.startswith(below)]:
@@ -108,6 +130,28 @@ class Lookup:
         """The remote and the mirror may differ about this name and its folder's listing."""
         self._validated.pop(path, None)
         self._listed.pop(parent_of(path), None)
+        self._generation.touch_folder(parent_of(path))
+
+    @contextlib.asynccontextmanager
+    async def locked(self, *paths: Path, below: bool = False) -> AsyncIterator[None]:
+        """Hold those names and the nodes that they are of; `below`: also the dirty files below.
+
+        First the names, then the nodes in one order, so that nobody waits in a ring.
+        """
+        async with self._locks.names(*paths), contextlib.AsyncExitStack() as stack:
+            inos = {status.st_ino for path in paths if (status := self._tree.lstat(path))}
+            if below and (dirty := {record.ino for record in await self._ledger.dirty()} - inos):
+                for path in paths:
+                    inos |= dirty & await asyncio.to_thread(self._inos_below, path)
+            for ino in sorted(inos):
+                await stack.enter_async_context(self._locks.node(ino))
+            yield
+
+    def _inos_below(self, path: Path) -> set[int]:
+        status = self._tree.lstat(path)
+        if status is None or not stat.S_ISDIR(status.st_mode):
+            return set()
+        return {below.st_ino for _, below in self._tree.walk(path)}
 
     def _trusted(self, path: Path, since: float) -> bool:
         validated = self._validated.get(path)
@@ -141,104 +185,47 @@ class Lookup:
 
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()
-        token = self._generation.folder(parent_of(path))
-        try:
-            attributes = await self._remote.stat(path)
-        except (NotFound, NotADirectory):
-            if self._generation.folder(parent_of(path)) == token:
-                async with self._locks.names(path):
-                    await self._discard(path)
-        else:
-            await self._agree(path, attributes)
+        await self._agree(path, *await self._ask(path))
         if len(self._validated) > _KNOWN_MOST:
             self._validated.clear()
-        self._validated[path] = started
+        self._validated[path] = max(started, self._validated.get(path, started))
 
-    async def _agree(self, path: Path, attributes: Attributes) -> None:
-        """Make the mirror's node at `path` the one that the remote has."""
-        _check(path, attributes)
-        status = self._tree.lstat(path)
-        record = await self._ledger.get(status.st_ino) if status else None
-        if status and record and _same(status, record, attributes):
-            return
-        async with self._locks.names(path):
-            status = self._tree.lstat(path)
-            record = await self._ledger.get(status.st_ino) if status else None
-            if status and record and (record.dirty or _same(status, record, attributes)):
-                return
-            if status and stat.S_IFMT(status.st_mode) != stat.S_IFMT(attributes.mode):
-                await self._discard(path)
-                status = self._tree.lstat(path)
-                if status:
-                    return
-            with self._tree.pinned(path):
-                try:
-                    with self._tree.keeping_times(parent_of(path)) if path else contextlib.nullcontext():
-                        placed = self._place(path, status, record, attributes)
-                except FileNotFoundError:
-                    return
-                await self._ledger.put(placed)
-                if status and status.st_ino != placed.ino and status.st_nlink == 1:
-                    await self._ledger.drop(status.st_ino)
-
-    def _place(
-        self, path: Path, status: os.stat_result | None, record: Record | None, attributes: Attributes
-    ) -> Record:
-        """Make one placeholder, or replace or update one of the same kind; what to put on record of it."""
-        tree = self._tree
-        if status is None:
-            self._make_folders(parent_of(path))
-            ino = self._link_or_create(path, attributes)
-            return record_of(ino, attributes, hydrated=not attributes.is_regular)
-        if attributes.is_directory:
-            tree.set_attributes(path, attributes)
-            return record_of(status.st_ino, attributes, hydrated=True)
-        if attributes.is_regular and record is not None and self._in_use(path):
-            return record
-        return record_of(tree.replace(path, attributes), attributes, hydrated=not attributes.is_regular)
-
-    def _make_folders(self, path: Path) -> None:
-        """A name is only looked up below folders that were; make those that vanished meanwhile."""
-        if path and self._tree.lstat(path) is None:
-            os.makedirs(self._tree.real(path), mode=0o700, exist_ok=True)
-
-    def _link_or_create(self, path: Path, attributes: Attributes) -> int:
-        """A second name of a file that the mirror has already becomes a hard link there too."""
-        identity = attributes.identity
-        if identity is None:
-            return self._tree.create(path, attributes)
-        other, ino = self._identities.get(identity, (path, 0))
-        status = self._tree.lstat(other)
-        record = self._ledger.peek(ino)
-        if status and status.st_ino == ino and (record is None or record.identity == identity):
-            os.link(self._tree.real(other), self._tree.real(path), follow_symlinks=False)
-            return ino
-        ino = self._tree.create(path, attributes)
-        self._identities[identity] = path, ino
-        return ino
-
-    def _in_use(self, path: Path) -> bool:
-        file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    async def _ask(self, path: Path) -> tuple[Attributes | None, bytes]:
+        """What the remote has at `path`, None for nothing, and the folder's token from before it was asked."""
+        token = self._generation.folder(parent_of(path))
         try:
-            return leases.has_writer(file) or leases.is_locked(file)
-        finally:
-            os.close(file)
+            return await self._remote.stat(path), token
+        except (NotFound, NotADirectory):
+            return None, token
 
-    async def _discard(self, path: Path) -> None:
-        """The remote has no such name: the mirror loses it too, unless something dirty is there or below."""
+    async def _agree(self, path: Path, attributes: Attributes | None, token: bytes) -> None:
+        """Make the mirror's node at `path` the one that the remote has."""
+        if await self._agrees(path, attributes):
+            return
+        async with self.locked(path):
+            if self._generation.folder(parent_of(path)) != token:
+                # Somebody has changed something there since the remote was asked; as to this name, nobody can now.
+                attributes, _ = await self._ask(path)
+            if not await self._agrees(path, attributes):
+                before = self._tree.lstat(path)
+                with contextlib.suppress(*GONE):
+                    await self._placing.settle(path, attributes)
+                if before and stat.S_ISDIR(before.st_mode):
+                    after = self._tree.lstat(path)
+                    if after is None or after.st_ino != before.st_ino:
+                        self.forget(path)
+
+    async def _agrees(self, path: Path, attributes: Attributes | None) -> bool:
+        """Whether the mirror has what the remote has, or something newer."""
+        if attributes is not None:
+            _check(path, attributes)
         status = self._tree.lstat(path)
-        if status is None or not path:
-            return
-        dirty = {record.ino for record in await self._ledger.dirty()}
-        inos = [status.st_ino]
-        if stat.S_ISDIR(status.st_mode):
-            inos += [below.st_ino for _, below in self._tree.walk(path)]
-        if not dirty.isdisjoint(inos):
-            return
-        await self._ledger.drop(*inos)
-        with self._tree.keeping_times(parent_of(path)):
-            self._tree.remove(path)
-        self.forget(path)
+        if status is None:
+            return attributes is None
+        record = await self._ledger.get(status.st_ino)
+        if record is None or attributes is None:
+            return record is not None and record.dirty
+        return record.dirty or same(status, record, attributes)
 
     async def _list(self, path: Path) -> None:
         started = time.monotonic()
@@ -249,9 +236,8 @@ class Lookup:
             await self._agree_page(path, page, token)
         for name in await asyncio.to_thread(self._tree.names, path):
             if name not in seen:
-                await self._missing(join(path, name), path, token)
-        with contextlib.suppress(NotFound, NotADirectory):
-            await self._agree(path, await self._remote.stat(path))
+                await self._agree(join(path, name), None, token)
+        await self._agree(path, *await self._ask(path))
         self._validated[path] = started
         self._listed[path] = time.monotonic()
 
@@ -259,20 +245,16 @@ class Lookup:
         """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting."""
         present = await asyncio.to_thread(self._stats, path, page)
         records = await self._ledger.get_many(status.st_ino for status in present.values())
-        stale: list[Entry] = []
         for entry in page:
             status = present.get(entry.name)
             record = records.get(status.st_ino) if status else None
-            if not (status and record and (record.dirty or _same(status, record, entry.attributes))):
-                stale.append(entry)
-        absent = [entry for entry in stale if entry.name not in present]
+            if status and not (record and (record.dirty or same(status, record, entry.attributes))):
+                await self._agree(join(path, entry.name), entry.attributes, token)
+        absent = [entry for entry in page if entry.name not in present]
         if absent and self._generation.folder(path) == token:
-            await self._ledger.put(*await asyncio.to_thread(self._create_all, path, absent))
-            stale = [entry for entry in stale if entry.name in present]
-        for entry in stale:
-            if self._generation.folder(path) == token:
-                await self._agree(join(path, entry.name), entry.attributes)
-            else:
+            await self._ledger.add(*await on_thread(self._placing.create_all, path, absent))
+        if absent and self._generation.folder(path) != token:
+            for entry in absent:
                 await self._validate(join(path, entry.name))
 
     def _stats(self, path: Path, page: Sequence[Entry]) -> dict[bytes, os.stat_result]:
@@ -282,56 +264,6 @@ class Lookup:
             if status is not None:
                 found[entry.name] = status
         return found
-
-    def _create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
-        records = []
-        for entry in entries:
-            with contextlib.suppress(FileExistsError):
-                with self._tree.keeping_times(path):
-                    ino = self._link_or_create(join(path, entry.name), entry.attributes)
-                hydrated = not entry.attributes.is_regular
-                records.append(record_of(ino, entry.attributes, hydrated=hydrated))
-        return records
-
-    async def _missing(self, path: Path, folder: Path, token: bytes) -> None:
-        """A name that the listing lacked: gone from the remote, unless it was made here in the meantime."""
-        if self._generation.folder(folder) == token:
-            async with self._locks.names(path):
-                await self._discard(path)
-        else:
-            await self._validate(path)
-
-
-def record_of(
-    ino: int, attributes: Attributes, *, hydrated: bool, dirty: bool = False, digest: bytes | None = None
-) -> Record:
-    """What goes on record of a node that agrees with the remote's `attributes`."""
-    blocks = attributes.blocks if attributes.blocks is not None else (attributes.size + 4095) // 4096 * 8
-    return Record(
-        ino=ino,
-        version=attributes.version,
-        hydrated=hydrated,
-        dirty=dirty,
-        size=attributes.size,
-        mtime_ns=attributes.mtime_ns,
-        mode=attributes.mode,
-        nlink=attributes.nlink,
-        blocks=blocks,
-        digest=digest,
-        identity=attributes.identity,
-    )
-
-
-def parent_of(path: Path) -> Path:
-    return path.rpartition(b"/")[0]
-
-
-def join(folder: Path, name: bytes) -> Path:
-    return folder + b"/" + name if folder else name
-
-
-def _same(status: os.stat_result, record: Record, attributes: Attributes) -> bool:
-    return record.version == attributes.version and stat.S_IFMT(status.st_mode) == stat.S_IFMT(attributes.mode)
 
 
 def _check(path: Path, attributes: Attributes) -> None:

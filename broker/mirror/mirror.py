@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from broker.mirror.changing import Changing
 from broker.mirror.content import Content, Progress, Stale
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
+from broker.mirror.nodes import SET_ID
 from broker.mirror.shared import Generation, Locks
-from broker.mirror.tree import SET_ID, Tree, changes_between
+from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
 from broker.remotes.protocol import Path, Remote
 
@@ -55,16 +58,24 @@ class Mirror:
         self.remote = remote
         self._read_only = read_only
         self._generation = Generation(os.path.join(directory, "generation"))
+        if self._generation.alone():
+            self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
         self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, ttl)
-        self._content = Content(remote, self.tree, self._ledger, self._locks, progress)
-        self._names = Names(remote, self.tree, self._ledger, self._locks, self._lookup)
-        self.writeback = WriteBack(remote, self.tree, self._ledger, self._locks, self._lookup, progress, tell)
+        self._content = Content(remote, self._ledger, self._locks, progress)
+        self._names = Names(remote, self.tree, self._ledger, self._lookup)
+        self.writeback = WriteBack(
+            remote, self.tree, self._ledger, self._locks, self._generation, self._lookup, progress, tell
+        )
+        self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
 
     async def look(self, path: Path) -> os.stat_result | None:
         """lstat(2) of a node, trusted for the ttl; None if there is none."""
-        return await self._lookup.look(path)
+        status = await self._lookup.look(path)
+        if status is not None:
+            await self._ledger.get(status.st_ino)
+        return status
 
     def known_directory(self, path: Path) -> bool:
         return self._lookup.known_directory(path)
@@ -74,8 +85,8 @@ class Mirror:
         await self._lookup.listing(path)
 
     def shown(self, path: Path, ino: int) -> Shown:
-        """What the remote knows better than the mirror's node."""
-        record = self._ledger.peek(ino)
+        """What the remote knows better than the mirror's node, which `look` has returned."""
+        record = self._ledger.last(ino)
         if record is None:
             return Shown()
         if stat.S_ISDIR(record.mode):
@@ -113,7 +124,7 @@ class Mirror:
 
     async def require(self, path: Path) -> None:
         """Have a file's content in the mirror, for a call that reads it by its name (execve, mmap after O_PATH)."""
-        os.close(await self.open(path, os.O_RDONLY, _open_as_broker))
+        os.close(await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags)))
 
     async def mkdir(self, path: Path, act: Act) -> int:
         self.require_writable()
@@ -153,49 +164,30 @@ class Mirror:
         `writing`: it came through a descriptor whose close will push the attributes with the content.
         """
         self.require_writable()
-        status = await self._lookup.look(path)
-        if status is None:
-            return act(self.tree.real(path))
-        async with self._locks.node(status.st_ino):
-            return await self._change(path, act, writing)
+        return await self._changing.change(path, act, writing=writing)
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
         """setxattr(2), or removexattr(2) when `value` is None."""
         self.require_writable()
-        await self.load_xattrs(path)
-        status = os.lstat(self.tree.real(path))
-        async with self._locks.node(status.st_ino):
-            result = act(self.tree.real(path))
-            attributes = await self.remote.set_xattr(path, name, value)
-            record = await self._ledger.get(status.st_ino)
-            if record is not None:
-                await self._lookup.rebase(path, record, attributes)
-        return result
+        return await self._changing.set_xattr(path, name, value, act)
 
     async def load_xattrs(self, path: Path) -> None:
         """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
-        if not self.remote.capabilities.extended_attributes:
-            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        await self._lookup.look(path)
-        wanted = await self.remote.get_xattrs(path)
-        real = self.tree.real(path)
-        present = {os.fsencode(name) for name in os.listxattr(real, follow_symlinks=False)}
-        for name in present - set(wanted):
-            os.removexattr(real, name, follow_symlinks=False)
-        for name, value in wanted.items():
-            if name not in present or os.getxattr(real, name, follow_symlinks=False) != value:
-                os.setxattr(real, name, value, follow_symlinks=False)
+        await self._changing.load_xattrs(path)
 
     async def truncate(self, path: Path, act: Act) -> int:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
         self.require_writable()
-        file = await self.open(path, os.O_RDONLY, _open_as_broker)
+        file = await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
         try:
             ino = os.fstat(file).st_ino
-            await self._content.require(path, file)
             await self.writeback.hold(file)
-            result = act(self.tree.real(path))
-            await self.writeback.push(ino, durable=False)
+            try:
+                result = self.tree.run(act, path)
+            except OSError:
+                self.writeback.settle_soon(ino)
+                raise
+            await self.writeback.settle(ino)
         finally:
             os.close(file)
         return result
@@ -212,51 +204,33 @@ class Mirror:
         self.tree.close()
         await self.remote.close()
 
-    async def _change(self, path: Path, act: Act, writing: bool) -> int:
-        before = self.tree.lstat(path)
-        result = act(self.tree.real(path))
-        after = self.tree.lstat(path)
-        if before is None or after is None:
-            return result
-        changes = changes_between(before, after)
-        record = await self._ledger.get(after.st_ino)
-        set_id = stat.S_ISREG(after.st_mode) and after.st_mode & SET_ID
-        if not changes or record is None or (record.dirty and writing and not set_id):
-            return result
-        try:
-            attributes = await self.remote.set_attributes(path, changes)
-        except BaseException:
-            self.tree.restore(path, before)
-            raise
-        if set_id:
-            os.chmod(self.tree.real(path), stat.S_IMODE(after.st_mode) & ~SET_ID)
-        await self._lookup.rebase(path, record, attributes)
-        return result
-
     async def _create(self, path: Path, flags: int, act: OpenAct) -> int:
         if not flags & os.O_CREAT:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         self.require_writable()
         made = flags & ~os.O_TRUNC | os.O_EXCL
-        file = await self._names.create(path, lambda real: act(real, made))
+        file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
         if is_writing(flags):
-            await self.writeback.hold(file)
+            try:
+                await self.writeback.hold(file)
+            except BaseException:
+                os.close(file)
+                raise
         return file
 
     async def _open_regular(self, path: Path, flags: int, act: OpenAct) -> int:
         if is_writing(flags):
             self.require_writable()
-        real = self.tree.real(path)
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
-            os.close(act(real, os.O_WRONLY))
-        file = act(real, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC))
+            os.close(self._act(path, os.O_WRONLY, act))
+        file = self._act(path, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC), act)
         try:
             if not is_writing(flags):
                 await self._content.require(path, file)
             elif flags & os.O_TRUNC:
                 await self._content.spare(file)
                 await self.writeback.hold(file)
-                os.truncate(b"/proc/self/fd/%d" % file, 0)
+                self._empty(file)
             else:
                 await self._content.require(path, file)
                 await self.writeback.hold(file)
@@ -272,7 +246,23 @@ class Mirror:
             await self._lookup.listing(path)
         elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             raise PermissionError(errno.EACCES, "a drive is nodev")
-        return act(self.tree.real(path), flags & ~os.O_CREAT)
+        return self._act(path, flags & ~os.O_CREAT, act)
+
+    def _act(self, path: Path, flags: int, act: OpenAct) -> int:
+        return self.tree.run(lambda real: act(real, flags), path)
+
+    def _empty(self, file: int) -> None:
+        """What O_TRUNC does: the time changes even where nothing was (open(2)).
+
+        The last close of a descriptor that cannot write is not announced.
+        """
+        real = b"/proc/self/fd/%d" % file
+        before = os.fstat(file)
+        os.truncate(real, 0)
+        if not before.st_size:
+            os.utime(real, ns=(before.st_atime_ns, time.time_ns()))
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            self.writeback.settle_soon(before.st_ino)
 
     def require_writable(self) -> None:
         """EROFS on a read-only mount."""
@@ -283,7 +273,3 @@ class Mirror:
 def is_writing(flags: int) -> bool:
     """Whether open flags give a descriptor, or a truncation, that changes the file."""
     return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))
-
-
-def _open_as_broker(real: bytes, flags: int) -> int:
-    return os.open(real, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)

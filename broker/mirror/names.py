@@ -10,15 +10,15 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from broker.mirror.content import EMPTY_DIGEST
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
-from broker.mirror.shared import Locks
-from broker.mirror.tree import Tree, changes_of
-from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Path, Remote
+from broker.mirror.nodes import changes_of, reopen
+from broker.mirror.tree import Tree
+from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Path, Remote, RemoteError
 
 Result = TypeVar("Result")
 Act = Callable[[bytes], int]
@@ -28,29 +28,29 @@ ActTwice = Callable[[bytes, bytes], int]
 class Names:
     """mkdir, unlink, rename and their kin on one mirror and its remote."""
 
-    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, lookup: Lookup) -> None:
+    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, lookup: Lookup) -> None:
         self._remote = remote
         self._tree = tree
         self._ledger = ledger
-        self._locks = locks
         self._lookup = lookup
 
-    async def create(self, path: Path, act: Act) -> int:
+    async def create(self, path: Path, act: Act, *, dirty: bool) -> int:
         """Make a new file: `act` opens it with O_CREAT|O_EXCL. It is empty on the remote when this returns.
 
-        The broker's descriptor of it. FileExistsError when the mirror or the remote has the name by now.
+        The broker's descriptor of it; `dirty` when it is open for writing. FileExistsError when the mirror or the
+        remote has the name by now.
         """
-        async with self._locks.names(path):
-            file = self._run(act, path)
+        async with self._lookup.locked(path):
+            file = self._tree.run(act, path)
             try:
                 changes = self._changes(os.fstat(file))
-                attributes = await self._remote.write(path, file, None, changes, durable=False)
+                self._tree.drop_set_id(path)
+                attributes = await self._write_new(path, file, changes)
+                await self._lookup.learn(path, attributes, dirty=dirty, digest=EMPTY_DIGEST)
             except BaseException as error:
                 os.close(file)
-                self._undo(path, lambda: os.unlink(self._tree.real(path)))
+                self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
-            self._tree.drop_set_id(file)
-            await self._lookup.learn(path, attributes, dirty=True, digest=EMPTY_DIGEST)
             self._lookup.changed(path)
             return file
 
@@ -63,16 +63,16 @@ class Names:
 
     async def mknod(self, path: Path, act: Act) -> int:
         """A FIFO or device node; a regular file made by mknod(2) as well."""
-        real = self._tree.real(path)
 
         async def make(changes: Changes) -> Attributes:
+            real = self._tree.real(path)
             status = os.lstat(real)
             if not stat.S_ISREG(status.st_mode):
                 self._require(self._remote.capabilities.special_files)
                 return await self._remote.mknod(path, status.st_mode, status.st_rdev, changes)
-            file = os.open(real, os.O_RDONLY | os.O_CLOEXEC)
+            file = self._tree.open(path, os.O_PATH)
             try:
-                return await self._remote.write(path, file, None, changes, durable=False)
+                return await self._write_new(path, file, changes)
             finally:
                 os.close(file)
 
@@ -80,42 +80,39 @@ class Names:
 
     async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
         self._require(self._remote.capabilities.hard_links)
-        real_new = self._tree.real(path)
-        async with self._locks.names(existing, path), self._node(existing):
-            result = self._run_twice(act, existing, path)
+        async with self._lookup.locked(existing, path):
+            result = self._tree.run(act, existing, path)
             try:
                 attributes = await self._remote.link(existing, path)
             except BaseException as error:
-                self._undo(path, lambda: os.unlink(real_new))
+                self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
             await self._rebase(existing, attributes)
             self._lookup.changed(path)
             return result
 
     async def unlink(self, path: Path, act: Act) -> int:
-        async with self._locks.names(path):
+        async with self._lookup.locked(path):
             with self._tree.pinned(path):
-                async with self._node(path):
-                    return await self._remove(path, act, self._remote.remove)
+                return await self._remove(path, act, self._remote.remove)
 
     async def rmdir(self, path: Path, act: Act) -> int:
-        async with self._locks.names(path):
+        async with self._lookup.locked(path):
             with self._tree.pinned(path):
                 return await self._remove(path, act, self._remote.rmdir)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
-        async with self._locks.names(old, new):
+        """rename(2). What is being pushed from below a folder is finished first: it would lose its way."""
+        async with self._lookup.locked(old, new, below=True):
             with self._tree.pinned(new):
-                async with self._node(old):
-                    return await self._rename(old, new, act, replace=replace, exchange=exchange)
+                return await self._rename(old, new, act, replace=replace, exchange=exchange)
 
     async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
-        real_old, real_new = self._tree.real(old), self._tree.real(new)
         target = self._tree.lstat(new)
         moved = self._tree.lstat(old)
-        kept = await self._stash(new, target) if target and not exchange else None
+        kept = self._stash(new, target) if target and not exchange else None
         try:
-            result = self._run_twice(act, old, new)
+            result = self._tree.run(act, old, new)
         except OSError:
             self._drop_stash(kept)
             raise
@@ -128,16 +125,17 @@ class Names:
             else:
                 attributes = await self._remote.rename(old, new, replace=replace)
         except BaseException as error:
-            self._undo(old, lambda: act(real_new, real_old))
-            if kept is not None:
-                self._tree.unstash(kept, new)
+            self._undo(old, lambda: self._tree.run(act, new, old))
+            if target and not exchange:
+                self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
-        self._drop_stash(kept)
         if target and not exchange:
             await self._drop_name(target)
+        self._drop_stash(kept)
         for path in (old, new):
-            self._lookup.forget(path)
+            if moved and stat.S_ISDIR(moved.st_mode):
+                self._lookup.forget(path)
             self._lookup.changed(path)
         if exchange:
             self._lookup.distrust(old)
@@ -146,26 +144,34 @@ class Names:
             await self._rebase(new, attributes)
         return result
 
+    async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
+        source = reopen(file, os.O_RDONLY)
+        try:
+            return await self._remote.write(path, source, None, changes, durable=False)
+        finally:
+            os.close(source)
+
     async def _make(
         self, path: Path, act: Act, make: Callable[[Changes], Awaitable[Attributes]], *, empty: bool = False
     ) -> int:
-        real = self._tree.real(path)
-        async with self._locks.names(path):
-            result = self._run(act, path)
+        async with self._lookup.locked(path):
+            result = self._tree.run(act, path)
             try:
-                attributes = await make(self._changes(os.lstat(real)))
+                changes = self._changes(os.lstat(self._tree.real(path)))
+                self._tree.drop_set_id(path)
+                attributes = await make(changes)
+                await self._lookup.learn(path, attributes, digest=EMPTY_DIGEST if attributes.is_regular else None)
             except BaseException as error:
-                self._undo(path, lambda: os.rmdir(real) if empty else os.unlink(real))
+                self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
-            await self._lookup.learn(path, attributes)
             self._lookup.changed(path, empty=empty)
             return result
 
     async def _remove(self, path: Path, act: Act, remove: Callable[[Path], Awaitable[None]]) -> int:
         status = self._tree.lstat(path)
-        kept = await self._stash(path, status) if status else None
+        kept = self._stash(path, status) if status else None
         try:
-            result = self._run(act, path)
+            result = self._tree.run(act, path)
         except OSError:
             self._drop_stash(kept)
             raise
@@ -173,49 +179,37 @@ class Names:
             with contextlib.suppress(NotFound):
                 await remove(path)
         except BaseException:
-            if kept is not None:
-                self._tree.unstash(kept, path)
+            if status:
+                self._give_back(path, status, kept)
             self._lookup.distrust(path)
             raise
-        self._drop_stash(kept)
         if status:
             await self._drop_name(status)
-        self._lookup.forget(path)
+        self._drop_stash(kept)
         self._lookup.changed(path)
         return result
-
-    @contextlib.asynccontextmanager
-    async def _node(self, path: Path) -> AsyncIterator[None]:
-        """The node's lock, where there is a node: a change of its names moves the version that a push is based on."""
-        status = self._tree.lstat(path)
-        if status is None:
-            yield
-            return
-        async with self._locks.node(status.st_ino):
-            yield
-
-    def _run(self, act: Act, path: Path) -> int:
-        with self._tree.mutex:
-            return act(self._tree.real(path))
-
-    def _run_twice(self, act: ActTwice, one: Path, other: Path) -> int:
-        with self._tree.mutex:
-            return act(self._tree.real(one), self._tree.real(other))
 
     async def _drop_name(self, status: os.stat_result) -> None:
         """What is on record of a node that has lost its only name, or one: then the remote's version has moved."""
         if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
             await self._ledger.drop(status.st_ino)
             return
-        record = await self._ledger.get(status.st_ino)
         other = await asyncio.to_thread(self._tree.find, status.st_ino)
-        if record is not None and other is not None:
-            await self._lookup.rebase(other, record, await self._remote.stat(other))
+        if other is not None:
+            with contextlib.suppress(RemoteError):
+                await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))
 
-    async def _stash(self, path: Path, status: os.stat_result) -> bytes | None:
-        """A dirty file that is about to go is kept until the remote has agreed: it may be the only copy."""
-        record = await self._ledger.get(status.st_ino)
-        return self._tree.stash(path, status.st_ino) if record is not None and record.dirty else None
+    def _stash(self, path: Path, status: os.stat_result) -> bytes | None:
+        """What is about to go is kept until the remote has agreed: it may be the only copy."""
+        return None if stat.S_ISDIR(status.st_mode) else self._tree.stash(path, status.st_ino)
+
+    def _give_back(self, path: Path, status: os.stat_result, kept: bytes | None) -> None:
+        """The remote has refused, so what went is there again; a folder was empty."""
+        if kept is not None:
+            self._tree.unstash(kept, path)
+        else:
+            with contextlib.suppress(OSError):
+                self._tree.remake_folder(path, status)
 
     @staticmethod
     def _drop_stash(kept: bytes | None) -> None:
@@ -223,11 +217,9 @@ class Names:
             os.unlink(kept)
 
     async def _rebase(self, path: Path, attributes: Attributes) -> None:
-        """The remote's version of a node moved because of our own change; its content did not."""
         status = self._tree.lstat(path)
-        record = await self._ledger.get(status.st_ino) if status else None
-        if record is not None:
-            await self._lookup.rebase(path, record, attributes)
+        if status is not None:
+            await self._lookup.rebase(path, status.st_ino, attributes)
 
     def _undo(self, path: Path, step: Callable[[], object]) -> None:
         with contextlib.suppress(OSError):

@@ -56,6 +56,12 @@ class Generation:
         if self._slot < _SESSIONS - 1:
             self._seen[mine] = number
 
+    def alone(self) -> bool:
+        """Whether no other session has claimed a slot."""
+        wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, _SESSIONS, 0)
+        found: int = _FLOCK.unpack(fcntl.fcntl(self._file, fcntl.F_OFD_GETLK, wanted))[0]
+        return found == fcntl.F_UNLCK
+
     def folder(self, path: bytes) -> bytes:
         """A token that differs once any session has changed a name in that folder."""
         start = self._folder_slot(path)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import errno
+import fcntl
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
-from broker.remotes.protocol import Attributes, Changes, Path
+from broker.mirror.nodes import SET_ID, lending, make, reopen
+from broker.remotes.protocol import Attributes, Path
 
-SET_ID = stat.S_ISUID | stat.S_ISGID
+USER = b"user."
+GONE = FileNotFoundError, NotADirectoryError
+"""What a path of the tree gives when a folder on its way is no longer there, or no folder any more."""
 
 
 class Tree:
@@ -24,68 +28,128 @@ class Tree:
     def __init__(self, directory: str, *, owners: bool) -> None:
         for name in ("tree", "staging"):
             os.makedirs(os.path.join(directory, name), mode=0o700, exist_ok=True)
+        self._modes = os.path.join(directory, "modes")
         self.root = os.fsencode(os.path.realpath(os.path.join(directory, "tree")))
         self.staging = os.fsencode(os.path.realpath(os.path.join(directory, "staging")))
         self.root_fd = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._prefix = b"/proc/self/fd/%d" % self.root_fd
         self._owners = owners
-        self._serial = itertools.count()
-        self.mutex = threading.Lock()
+        self._mutex = threading.Lock()
 
     def real(self, path: Path) -> bytes:
         """A path to `path` that the broker's threads can use, whatever identity they have taken."""
         return self._prefix + b"/" + path if path else self._prefix + b"/."
 
+    def run(self, act: Callable[..., int], *paths: Path) -> int:
+        """Let a program's call act on nodes whose folders are in the tree.
+
+        FileNotFoundError when a symlink of the remote's has taken the place of a folder on the way: what it leads
+        to is none of ours.
+        """
+        with self._mutex:
+            for path in paths:
+                with self._beneath(path):
+                    pass
+            return act(*map(self.real, paths))
+
     def lstat(self, path: Path) -> os.stat_result | None:
         try:
             return os.lstat(self.real(path))
-        except (FileNotFoundError, NotADirectoryError):
+        except GONE:
             return None
 
     def names(self, path: Path) -> dict[bytes, int]:
         """The names in a folder with their inode numbers."""
-        with os.scandir(self.real(path)) as entries:
+        with self._folder(path) as real, os.scandir(real) as entries:
             return {entry.name: entry.inode() for entry in entries}
+
+    def open(self, path: Path, flags: int) -> int:
+        """A descriptor of ours, of a node whose mode may deny its owner what `flags` ask for."""
+        with self._beneath(path) as real:
+            node = os.open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return reopen(node, flags)
+        finally:
+            os.close(node)
 
     def create(self, path: Path, attributes: Attributes) -> int:
         """Make a placeholder for a node that the mirror lacks; its inode number. FileExistsError if it is there."""
-        real = self.real(path)
-        _make(real, attributes)
-        self._dress(real, attributes)
-        return os.lstat(real).st_ino
+        with self._beneath(path) as real:
+            make(real, attributes)
+            self._dress(real, attributes)
+            return os.lstat(real).st_ino
 
-    def replace(self, path: Path, attributes: Attributes) -> int:
-        """Put a new placeholder, with a new inode, where another node is; who has the old one open keeps it."""
-        staged = os.path.join(self.staging, b"new-%d-%d" % (os.getpid(), next(self._serial)))
+    def replace(self, path: Path, attributes: Attributes, twin: Path | None = None) -> int:
+        """Put a new placeholder, with a new inode, where another node is; who has the old one open keeps it.
+
+        `twin` is another name of the same file: it becomes a hard link.
+        """
+        staged = os.path.join(self.staging, b"new-" + os.urandom(8).hex().encode())
         try:
-            _make(staged, attributes)
-            self._dress(staged, attributes)
-            os.rename(staged, self.real(path))
-        except BaseException:
+            if twin is None:
+                make(staged, attributes)
+                self._dress(staged, attributes)
+            else:
+                self._link(twin, staged)
+            with self._beneath(path) as real:
+                os.rename(staged, real)
+                return os.lstat(real).st_ino
+        finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(staged)
-            raise
-        return os.lstat(self.real(path)).st_ino
+
+    def link(self, twin: Path, path: Path) -> int:
+        """A second name for a node that is not a folder; its inode number."""
+        with self._beneath(path) as real:
+            self._link(twin, real)
+            return os.lstat(real).st_ino
 
     def set_attributes(self, path: Path, attributes: Attributes) -> None:
         """Give a node the remote's mode, owner and times. Set-id bits of files stay out: a mirror is nosuid."""
-        self._dress(self.real(path), attributes)
+        with self._beneath(path) as real:
+            self._dress(real, attributes)
 
     def restore(self, path: Path, before: os.stat_result) -> None:
         """Take back a change of attributes."""
-        real = self.real(path)
-        if self._owners:
-            os.chown(real, before.st_uid, before.st_gid, follow_symlinks=False)
-        if not stat.S_ISLNK(before.st_mode):
-            os.chmod(real, stat.S_IMODE(before.st_mode))
-        os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
+        with self._beneath(path) as real:
+            if self._owners:
+                os.chown(real, before.st_uid, before.st_gid, follow_symlinks=False)
+            if not stat.S_ISLNK(before.st_mode):
+                os.chmod(real, stat.S_IMODE(before.st_mode))
+            os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
+
+    def drop_set_id(self, path: Path) -> int:
+        """Take the set-id bits from a regular file; those that it had."""
+        with self._beneath(path) as real:
+            status = os.lstat(real)
+            found = status.st_mode & SET_ID if stat.S_ISREG(status.st_mode) else 0
+            if found:
+                os.chmod(real, stat.S_IMODE(status.st_mode) & ~SET_ID)
+            return found
+
+    def xattrs(self, path: Path) -> dict[bytes, bytes]:
+        """The extended attributes of the ``user.`` namespace."""
+        with self._beneath(path) as real:
+            names = map(os.fsencode, os.listxattr(real, follow_symlinks=False))
+            return {name: os.getxattr(real, name, follow_symlinks=False) for name in names if name.startswith(USER)}
+
+    def set_xattrs(self, path: Path, wanted: Mapping[bytes, bytes]) -> None:
+        """Make those of the ``user.`` namespace the wanted ones; hold the node's lock."""
+        present = self.xattrs(path)
+        with self._beneath(path) as real, lending(real):
+            for name in present.keys() - wanted.keys():
+                os.removexattr(real, name, follow_symlinks=False)
+            for name, value in wanted.items():
+                if present.get(name) != value:
+                    os.setxattr(real, name, value, follow_symlinks=False)
 
     @contextlib.contextmanager
     def pinned(self, path: Path) -> Iterator[None]:
         """Keep a node's inode number from being used again, until what is on record of it has been dropped."""
         try:
-            pin = os.open(self.real(path), os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
+            with self._beneath(path) as real:
+                pin = os.open(real, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except GONE:
             yield
             return
         try:
@@ -97,35 +161,72 @@ class Tree:
     def keeping_times(self, folder: Path) -> Iterator[None]:
         """For changes of a folder's names that are ours alone: they do not show in its times.
 
-        Placeholders are made on threads; the mutex keeps a program's own change from falling in between.
+        Placeholders are made on threads; the mutex keeps a program's own change from falling in between. A folder
+        that denies them to its owner allows them meanwhile, to one session at a time. Never wait in this context.
         """
-        with self.mutex:
-            before = os.stat(self.real(folder))
+        with self._mutex, self._folder(folder) as real, contextlib.ExitStack() as stack:
+            if not os.access(real, os.W_OK | os.X_OK, effective_ids=True):
+                stack.enter_context(self._alone_with_modes())
+                mode = stat.S_IMODE(os.stat(real).st_mode)
+                os.chmod(real, mode | stat.S_IWUSR | stat.S_IXUSR)
+                stack.callback(os.chmod, real, mode)
+            before = os.stat(real)
             yield
-            os.utime(self.real(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    def prune(self, path: Path, inos: Collection[int]) -> None:
+        """Remove a node, a folder with all that is below it, except for what is none of `inos`."""
+        with contextlib.suppress(*GONE):
+            if stat.S_ISDIR(os.lstat(self.real(path)).st_mode):
+                self._prune_below(path, inos)
+            with self.keeping_times(path.rpartition(b"/")[0]), self._beneath(path) as real:
+                _remove(real, inos)
+
+    def _prune_below(self, path: Path, inos: Collection[int]) -> None:
+        with self._folder(path) as real:
+            mode = stat.S_IMODE(os.stat(real).st_mode)
+            os.chmod(real, mode | stat.S_IRWXU)
+            try:
+                with os.scandir(real) as entries:
+                    for entry in entries:
+                        if entry.is_dir(follow_symlinks=False):
+                            self._prune_below(path + b"/" + entry.name, inos)
+                        with contextlib.suppress(FileNotFoundError):
+                            _remove(real + b"/" + entry.name, inos)
+            finally:
+                os.chmod(real, mode)
 
     def remove(self, path: Path) -> None:
-        """Remove a node, a folder with all that is below it."""
-        real = self.real(path)
-        try:
-            os.unlink(real)
-        except (IsADirectoryError, PermissionError):
-            for name in self.names(path):
-                self.remove(path + b"/" + name if path else name)
-            os.rmdir(real)
-        except FileNotFoundError:
-            pass
+        """Remove a node that is not a folder with names in it."""
+        with contextlib.suppress(*GONE), self._beneath(path) as real:
+            os.rmdir(real) if stat.S_ISDIR(os.lstat(real).st_mode) else os.unlink(real)
+
+    def clear_staging(self) -> None:
+        """Remove what killed sessions have left outside the tree."""
+        for name in os.listdir(self.staging):
+            os.unlink(os.path.join(self.staging, name))
 
     def stash(self, path: Path, ino: int) -> bytes:
         """A second name, outside the tree, that keeps a node's content alive; to `unstash` or remove."""
         kept = os.path.join(self.staging, b"kept-%d" % ino)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(kept)
-        os.link(self.real(path), kept, follow_symlinks=False)
+        self._link(path, kept)
         return kept
 
     def unstash(self, kept: bytes, path: Path) -> None:
-        os.rename(kept, self.real(path))
+        with self._beneath(path) as real:
+            os.rename(kept, real)
+
+    def remake_folder(self, path: Path, before: os.stat_result) -> None:
+        with self._beneath(path) as real:
+            os.mkdir(real, stat.S_IRWXU)
+        self.restore(path, before)
+
+    def move(self, old: Path, new: Path) -> None:
+        """Rename within the mirror alone, over what is there."""
+        with self._beneath(old) as real_old, self._beneath(new) as real_new:
+            os.rename(real_old, real_new)
 
     def relative(self, real: bytes) -> Path | None:
         """The path in this tree of an absolute real path; None if it is elsewhere or was deleted."""
@@ -137,7 +238,11 @@ class Tree:
 
     def walk(self, path: Path = b"") -> Iterator[tuple[Path, os.stat_result]]:
         """All nodes below a folder, each with its lstat."""
-        for name in self.names(path):
+        try:
+            names = self.names(path)
+        except (*GONE, PermissionError):
+            return
+        for name in names:
             child = path + b"/" + name if path else name
             status = self.lstat(child)
             if status is None:
@@ -150,15 +255,44 @@ class Tree:
         """A name of the inode, by looking through the whole tree."""
         return next((path for path, status in self.walk() if status.st_ino == ino), None)
 
-    @staticmethod
-    def drop_set_id(file: int) -> None:
-        """Take the set-id bits off a file of the mirror: they are the remote's to keep, and give nobody anything."""
-        status = os.fstat(file)
-        if stat.S_ISREG(status.st_mode) and status.st_mode & SET_ID:
-            os.fchmod(file, stat.S_IMODE(status.st_mode) & ~SET_ID)
-
     def close(self) -> None:
         os.close(self.root_fd)
+
+    @contextlib.contextmanager
+    def _beneath(self, path: Path) -> Iterator[bytes]:
+        """A path to a node that leads through the descriptor of its folder, and of no other."""
+        folder, _, name = path.rpartition(b"/")
+        if not folder:
+            yield self.real(path)
+            return
+        with self._folder(folder) as real:
+            yield real + b"/" + name
+
+    @contextlib.contextmanager
+    def _folder(self, path: Path) -> Iterator[bytes]:
+        """A path to a folder through a descriptor of it, which no symlink has led to."""
+        file = os.open(self.real(path), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            real = b"/proc/self/fd/%d" % file
+            if self.relative(os.readlink(real)) != path:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            yield real
+        finally:
+            os.close(file)
+
+    def _link(self, path: Path, real: bytes) -> None:
+        with self._beneath(path) as existing:
+            os.link(existing, real, follow_symlinks=False)
+
+    @contextlib.contextmanager
+    def _alone_with_modes(self) -> Iterator[None]:
+        """Held while a folder has another mode than its own."""
+        file = os.open(self._modes, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(file)
 
     def _dress(self, real: bytes, attributes: Attributes) -> None:
         if self._owners and attributes.uid is not None and attributes.gid is not None:
@@ -169,41 +303,16 @@ class Tree:
         os.utime(real, ns=(attributes.atime_ns, attributes.mtime_ns), follow_symlinks=False)
 
 
-def _make(real: bytes, attributes: Attributes) -> None:
-    kind = stat.S_IFMT(attributes.mode)
-    if kind == stat.S_IFDIR:
-        os.mkdir(real, 0o700)
-    elif kind == stat.S_IFLNK:
-        os.symlink(attributes.target or b"", real)
-    elif kind == stat.S_IFREG:
-        file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(file, attributes.size)
-        finally:
-            os.close(file)
-    else:
-        os.mknod(real, kind | 0o600, attributes.rdev)
-
-
-def changes_between(before: os.stat_result, after: os.stat_result) -> Changes:
-    """What a call has changed of a node's attributes, as a remote would be told."""
-    mode_changed = stat.S_IMODE(before.st_mode) != stat.S_IMODE(after.st_mode)
-    times_changed = (before.st_mtime_ns, before.st_atime_ns) != (after.st_mtime_ns, after.st_atime_ns)
-    return Changes(
-        mode=stat.S_IMODE(after.st_mode) if mode_changed else None,
-        uid=after.st_uid if before.st_uid != after.st_uid else None,
-        gid=after.st_gid if before.st_gid != after.st_gid else None,
-        mtime_ns=after.st_mtime_ns if times_changed else None,
-        atime_ns=after.st_atime_ns if times_changed else None,
-    )
-
-
-def changes_of(status: os.stat_result, *, owners: bool) -> Changes:
-    """The attributes of a node in the mirror, all of them, for a node that the remote is to have."""
-    return Changes(
-        mode=stat.S_IMODE(status.st_mode),
-        uid=status.st_uid if owners else None,
-        gid=status.st_gid if owners else None,
-        mtime_ns=status.st_mtime_ns,
-        atime_ns=status.st_atime_ns,
-    )
+def _remove(real: bytes, inos: Collection[int]) -> None:
+    """Remove one of these nodes; a folder that something is left in stays."""
+    status = os.lstat(real)
+    if status.st_ino not in inos:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(real)
+        return
+    try:
+        os.rmdir(real)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise

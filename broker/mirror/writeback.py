@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-import socket
 import stat
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.mirror import leases
 from broker.mirror.closing import Closings
-from broker.mirror.content import Progress, Stale, digest_of
+from broker.mirror.conflicts import arrived, write_beside
+from broker.mirror.content import Progress, Stale, digest_of, on_thread
 from broker.mirror.ledger import Ledger, Record
-from broker.mirror.lookup import Lookup, join, parent_of, record_of
-from broker.mirror.shared import Locks
-from broker.mirror.tree import SET_ID, Tree, changes_of
-from broker.remotes.protocol import Path, Remote, RemoteError, VersionChanged
-
-LOG = logging.getLogger(__name__)
+from broker.mirror.lookup import Lookup
+from broker.mirror.nodes import SET_ID, changes_of, reopen
+from broker.mirror.placing import parent_of, record_of
+from broker.mirror.shared import Generation, Locks
+from broker.mirror.tree import GONE, Tree
+from broker.remotes.protocol import Attributes, Changes, Path, Remote, RemoteError, VersionChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,7 @@ class WriteBack:
         tree: Tree,
         ledger: Ledger,
         locks: Locks,
+        generation: Generation,
         lookup: Lookup,
         progress: Progress,
         tell: Callable[[str], None],
@@ -49,6 +48,7 @@ class WriteBack:
         self._tree = tree
         self._ledger = ledger
         self._locks = locks
+        self._generation = generation
         self._lookup = lookup
         self._progress = progress
         self._tell = tell
@@ -64,14 +64,16 @@ class WriteBack:
         """
         ino = os.fstat(file).st_ino
         async with self._locks.node(ino):
-            record = await self._ledger.get(ino)
-            if record is None:
-                raise Stale
             if ino not in self._held:
                 anchor = os.open(b"/proc/self/fd/%d" % file, os.O_PATH | os.O_CLOEXEC)
-                self._held[ino] = Held(anchor, self._closings.watch(file, ino))
-            if not record.dirty:
-                await self._ledger.put(replace(record, dirty=True, hydrated=True))
+                try:
+                    self._held[ino] = Held(anchor, self._closings.watch(file, ino))
+                except BaseException:
+                    os.close(anchor)
+                    raise
+            if not await self._ledger.mark_dirty(ino):
+                self._release(ino)
+                raise Stale
 
     async def push(self, ino: int, *, durable: bool) -> None:
         """Bring the remote up to the mirror's content of a dirty file; its errors are the caller's.
@@ -82,13 +84,12 @@ class WriteBack:
             record = await self._ledger.get(ino)
             if record is None or not record.dirty:
                 return
-            path = self._path(ino)
+            path = await self._path(ino)
             if path is None:
                 return
-            file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = reopen(self._held[ino].anchor, os.O_RDONLY)
             try:
-                if os.fstat(file).st_ino == ino:
-                    await self._push(path, file, record, durable)
+                await self._push(path, file, record, durable)
             finally:
                 os.close(file)
 
@@ -105,13 +106,12 @@ class WriteBack:
                 await self._ledger.drop(ino)
                 self._release(ino)
                 return
-            file = os.open(b"/proc/self/fd/%d" % held.anchor, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            file = reopen(held.anchor, os.O_RDONLY)
             try:
                 if leases.has_writer(file):
                     return
-                status = os.fstat(file)
-                digest = await asyncio.to_thread(digest_of, file)
-                if digest == record.digest and _agrees(status, record):
+                digest = await on_thread(digest_of, file)
+                if digest == record.digest and self._agrees(os.fstat(file), record):
                     await self._ledger.put(replace(record, dirty=False))
                     self._release(ino)
             finally:
@@ -121,9 +121,12 @@ class WriteBack:
         """Start settling what inotify has announced."""
         for ino in self._closings.take():
             for each in [ino] if ino is not None else list(self._held):
-                task = asyncio.ensure_future(self._settle_quietly(each))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self.settle_soon(each)
+
+    def settle_soon(self, ino: int) -> None:
+        task = asyncio.ensure_future(self._settle_quietly(ino))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def flush(self) -> list[Path]:
         """Push all that can be pushed; the paths that stay behind although nobody writes to them any more."""
@@ -137,37 +140,45 @@ class WriteBack:
     async def recover(self) -> list[Path]:
         """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
         left = {record.ino for record in await self._ledger.dirty()} - set(self._held)
-        if not left:
-            return []
-        for path, status in await asyncio.to_thread(lambda: list(self._tree.walk())):
-            if status.st_ino in left and stat.S_ISREG(status.st_mode):
-                left.discard(status.st_ino)
-                file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-                try:
-                    with contextlib.suppress(Stale):
-                        await self.hold(file)
-                finally:
-                    os.close(file)
-        await self._ledger.drop(*left)
+        # A file that is renamed meanwhile may escape the first walk, but not both.
+        for _ in range(2):
+            if left:
+                for path, status in await asyncio.to_thread(lambda: list(self._tree.walk())):
+                    if status.st_ino in left and await self._resume(path, status.st_ino):
+                        left.discard(status.st_ino)
+        if self._generation.alone():
+            await self._ledger.drop(*left)
         return await self.flush()
-
-    def path_of(self, ino: int) -> Path | None:
-        """Where a held file is now."""
-        return self._path(ino)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._closings.file)
+        for task in self._tasks:
+            task.cancel()
         for ino in list(self._held):
             self._release(ino)
         self._closings.close()
 
+    async def _resume(self, path: Path, ino: int) -> bool:
+        """Take over a dirty file that is still at `path`."""
+        try:
+            file = self._tree.open(path, os.O_PATH)
+        except GONE:
+            return False
+        try:
+            if os.fstat(file).st_ino != ino:
+                return False
+            with contextlib.suppress(Stale):
+                await self.hold(file)
+            return True
+        finally:
+            os.close(file)
+
     async def _push(self, path: Path, file: int, record: Record, durable: bool) -> None:
         status = os.fstat(file)
-        digest = await asyncio.to_thread(digest_of, file)
-        changes = changes_of(status, owners=self._remote.capabilities.owners)
-        changes = replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
+        digest = await on_thread(digest_of, file)
+        changes = self._changes(status, record)
         if digest == record.digest and status.st_size == record.size and not durable:
-            if _agrees(status, record):
+            if self._agrees(status, record):
                 return
             attributes = await self._remote.set_attributes(path, changes)
         else:
@@ -175,25 +186,47 @@ class WriteBack:
                 try:
                     attributes = await self._remote.write(path, file, record.version, changes, durable=durable)
                 except VersionChanged:
-                    await self._conflict(path, file, record)
-                    return
+                    theirs = await arrived(self._remote, path, status.st_size, digest)
+                    if theirs is None:
+                        await self._conflict(path, file, record, digest)
+                        return
+                    attributes = theirs
                 step(status.st_size)
-        await self._ledger.put(record_of(record.ino, attributes, hydrated=True, dirty=True, digest=digest))
+        await self._pushed(path, record, attributes, digest)
 
-    async def _conflict(self, path: Path, file: int, record: Record) -> None:
-        """The remote has moved on: both contents are kept, ours beside the remote's under a name of its own."""
-        beside = conflict_name(path, socket.gethostname(), time.gmtime())
-        changes = changes_of(os.fstat(file), owners=self._remote.capabilities.owners)
-        await self._remote.write(beside, file, None, changes)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._tree.real(path))
-        await self._ledger.drop(record.ino)
-        self._release(record.ino)
+    async def _pushed(self, path: Path, record: Record, attributes: Attributes, digest: bytes) -> None:
+        await self._ledger.put(record_of(record.ino, attributes, hydrated=True, dirty=True, digest=digest))
+        self._lookup.agreed(path)
+
+    async def _conflict(self, path: Path, file: int, record: Record, digest: bytes) -> None:
+        """The remote has moved on: both contents are kept, ours beside the remote's under a name of its own.
+
+        The mirror's node moves there: what is still open for writing goes on being pushed to that name.
+        """
+        beside, attributes = await write_beside(self._remote, path, file, self._changes(os.fstat(file), record))
+        there = self._tree.lstat(beside)
+        with self._tree.pinned(beside):
+            if there is not None:
+                await self._ledger.drop(there.st_ino)
+            with contextlib.suppress(*GONE), self._tree.keeping_times(parent_of(path)):
+                self._tree.move(path, beside)
+        await self._pushed(beside, record, attributes, digest)
         self._lookup.distrust(path)
-        self._lookup.distrust(beside)
         shown = path.decode(errors="backslashreplace")
         kept = beside.decode(errors="backslashreplace")
         self._tell(f"{shown} was changed on the remote meanwhile; what was written here is kept as {kept}")
+
+    def _changes(self, status: os.stat_result, record: Record) -> Changes:
+        changes = changes_of(status, owners=self._remote.capabilities.owners)
+        return replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
+
+    def _agrees(self, status: os.stat_result, record: Record) -> bool:
+        """Whether the attributes are those on record, as far as the remote keeps them; set-id bits are its own."""
+        capabilities = self._remote.capabilities
+        modes_differ = capabilities.modes and stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
+        tick = max(capabilities.time_resolution_ns, 1)
+        times_differ = capabilities.times and abs(status.st_mtime_ns - record.mtime_ns) >= tick
+        return not (modes_differ or times_differ)
 
     async def _settle_quietly(self, ino: int) -> None:
         try:
@@ -202,47 +235,31 @@ class WriteBack:
             self._tell(f"not pushed yet: {error}")
 
     async def _pending(self, ino: int) -> Path | None:
-        record = await self._ledger.get(ino)
-        path = self._path(ino)
-        if record is None or not record.dirty or path is None:
-            return None
-        try:
-            file = os.open(self._tree.real(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return None
-        try:
-            return None if leases.has_writer(file) else path
-        finally:
-            os.close(file)
+        async with self._locks.node(ino):
+            record = await self._ledger.get(ino)
+            path = await self._path(ino)
+            if record is None or not record.dirty or path is None:
+                return None
+            file = reopen(self._held[ino].anchor, os.O_RDONLY)
+            try:
+                return None if leases.has_writer(file) else path
+            finally:
+                os.close(file)
 
-    def _path(self, ino: int) -> Path | None:
-        """The kernel knows where a held file is now, whatever was renamed since."""
+    async def _path(self, ino: int) -> Path | None:
+        """Where a held file is now: the kernel knows, whatever was renamed since."""
         held = self._held.get(ino)
-        if held is None:
+        if held is None or os.fstat(held.anchor).st_nlink == 0:
             return None
         path = self._tree.relative(os.readlink(b"/proc/self/fd/%d" % held.anchor))
-        if path is not None and os.fstat(held.anchor).st_nlink > 0:
-            status = self._tree.lstat(path)
-            if status is not None and status.st_ino == ino:
-                return path
-            return self._tree.find(ino)
-        return None
+        status = self._tree.lstat(path) if path is not None else None
+        if status is not None and status.st_ino == ino:
+            return path
+        # It was opened by another of its names, which is gone.
+        return await asyncio.to_thread(self._tree.find, ino)
 
     def _release(self, ino: int) -> None:
         held = self._held.pop(ino, None)
         if held is not None:
             self._closings.unwatch(held.watch)
             os.close(held.anchor)
-
-
-def _agrees(status: os.stat_result, record: Record) -> bool:
-    """Whether the attributes are those on record; set-id bits are the remote's alone."""
-    modes_differ = stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
-    return status.st_mtime_ns == record.mtime_ns and not modes_differ
-
-
-def conflict_name(path: Path, host: str, moment: time.struct_time) -> Path:
-    """``NAME.conflict-HOST-TIME`` beside `path`, cut so that the name stays within NAME_MAX."""
-    mark = b".conflict-%s-%s" % (host.encode()[:64], time.strftime("%Y%m%dT%H%M%SZ", moment).encode())
-    name = path.rpartition(b"/")[2]
-    return join(parent_of(path), name[: 255 - len(mark)] + mark)

@@ -179,7 +179,9 @@ def test_what_is_refused_of_an_option(tmp_path: Path, option: str, message: str)
 
 def test_neighbours_do_not_overlap(tmp_path: Path) -> None:
     """/drivex is not /drive."""
-    assert len(load(tmp_path, mounts(("/drive", "file:/b"), ("/drivex", "file:/b"), ("drive:", "file:/b"))).mounts) == 3
+    assert (
+        len(load(tmp_path, mounts(("/drive", "file:/b"), ("/drivex", "file:/b"), ("drive:", "file:/b"))).mounts) == 3
+    )
 
 
 @given(number=st.integers(1, 999), unit=st.sampled_from(["B", "KiB", "MiB", "GiB", "TiB", "KB", "MB", "GB", "TB"]))

@@ -97,7 +97,7 @@ async def test_close_does_not_wait_for_what_hangs(file_remote: FileRemote, hangi
     made = await put(file_remote, b"f", b"1")
     reading = [asyncio.ensure_future(file_remote.read(b"f", made.version, 0, 10)) for _ in range(8)]
     await hanging.wait(8)
-    queued = asyncio.ensure_future(file_remote.stat(b"f"))
+    queued = asyncio.ensure_future(file_remote.space())
     await asyncio.sleep(0)
     await file_remote.close()
     await file_remote.close()

@@ -1,0 +1,83 @@
+"""Changes of attributes: made in the mirror first, where the kernel judges them, then on the remote."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.lookup import Lookup
+from broker.mirror.names import Act
+from broker.mirror.nodes import SET_ID, changes_between
+from broker.mirror.tree import USER, Tree
+from broker.mirror.writeback import WriteBack
+from broker.remotes.protocol import BadAnswer, Changes, Path, Remote
+
+
+class Changing:
+    """Modes, owners, times and extended attributes of one mirror."""
+
+    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, lookup: Lookup, writeback: WriteBack) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._ledger = ledger
+        self._lookup = lookup
+        self._writeback = writeback
+
+    async def change(self, path: Path, act: Act, *, writing: bool) -> int:
+        """Let `act` change the node; `writing`: the descriptor that it came through has its close pushed."""
+        await self._lookup.look(path)
+        async with self._lookup.locked(path):
+            before = self._tree.lstat(path)
+            result = self._tree.run(act, path)
+            after = self._tree.lstat(path)
+            record = await self._ledger.get(before.st_ino) if before else None
+            if before and after and record:
+                await self._tell_change(path, before, after, record, writing)
+        return result
+
+    async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
+        """setxattr(2), or removexattr(2) when `value` is None."""
+        await self.load_xattrs(path)
+        async with self._lookup.locked(path):
+            result = self._tree.run(act, path)
+            attributes = await self._remote.set_xattr(path, name, value)
+            status = self._tree.lstat(path)
+            if status is not None:
+                await self._lookup.rebase(path, status.st_ino, attributes)
+        return result
+
+    async def load_xattrs(self, path: Path) -> None:
+        """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
+        if not self._remote.capabilities.extended_attributes:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        if await self._lookup.look(path) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        async with self._lookup.locked(path):
+            wanted = await self._remote.get_xattrs(path)
+            if not all(name.startswith(USER) for name in wanted):
+                raise BadAnswer(path, "the remote has extended attributes that are not the user's")
+            if self._tree.xattrs(path) != wanted:
+                self._tree.set_xattrs(path, wanted)
+
+    async def _tell_change(
+        self, path: Path, before: os.stat_result, after: os.stat_result, record: Record, writing: bool
+    ) -> None:
+        """Have the remote make the change that a call has made here, or take it back."""
+        changes = changes_between(before, after)
+        set_id = self._tree.drop_set_id(path)
+        if not changes and stat.S_ISREG(after.st_mode) and record.mode & SET_ID:
+            changes = Changes(mode=stat.S_IMODE(after.st_mode))  # The remote's set-id bits are to go.
+        owner_changed = changes.uid is not None or changes.gid is not None
+        # What a push could not know must be told now: it compares no owners, and set-id bits are the remote's alone.
+        if record.dirty and writing and not owner_changed and not set_id:
+            return
+        if not changes:
+            return
+        try:
+            attributes = await self._remote.set_attributes(path, changes)
+        except BaseException:
+            self._tree.restore(path, before)
+            raise
+        await self._lookup.rebase(path, record.ino, attributes, times=changes.mtime_ns is not None)

@@ -1,0 +1,88 @@
+"""One node of the mirror: making it, opening it, and what a call has changed of it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+
+from broker.remotes.protocol import Attributes, Changes
+
+SET_ID = stat.S_ISUID | stat.S_ISGID
+
+
+def make(real: bytes, attributes: Attributes) -> None:
+    """Make what a remote describes, without its attributes; a regular file as one hole of the right size."""
+    kind = stat.S_IFMT(attributes.mode)
+    if kind == stat.S_IFDIR:
+        os.mkdir(real, 0o700)
+    elif kind == stat.S_IFLNK:
+        os.symlink(attributes.target or b"", real)
+    elif kind == stat.S_IFREG:
+        file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(file, attributes.size)
+        except OSError:
+            os.unlink(real)
+            raise
+        finally:
+            os.close(file)
+    else:
+        os.mknod(real, kind | 0o600, attributes.rdev)
+
+
+def reopen(node: int, flags: int) -> int:
+    """Another descriptor of what is behind one, whatever its mode allows its owner.
+
+    Hold the node's lock: its mode may be another meanwhile.
+    """
+    real = b"/proc/self/fd/%d" % node
+    flags |= os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        return os.open(real, flags)
+    except PermissionError:
+        mode = stat.S_IMODE(os.fstat(node).st_mode)
+        os.chmod(real, mode | stat.S_IRUSR | stat.S_IWUSR)
+        try:
+            return os.open(real, flags)
+        finally:
+            os.chmod(real, mode)
+
+
+@contextlib.contextmanager
+def lending(real: bytes) -> Iterator[None]:
+    """Let the owner write to a node whose mode denies it; hold the node's lock."""
+    if os.access(real, os.W_OK, effective_ids=True):
+        yield
+        return
+    mode = stat.S_IMODE(os.stat(real).st_mode)
+    os.chmod(real, mode | stat.S_IWUSR)
+    try:
+        yield
+    finally:
+        os.chmod(real, mode)
+
+
+def changes_between(before: os.stat_result, after: os.stat_result) -> Changes:
+    """What a call has changed of a node's attributes, as a remote would be told."""
+    mode_changed = stat.S_IMODE(before.st_mode) != stat.S_IMODE(after.st_mode)
+    times_changed = (before.st_mtime_ns, before.st_atime_ns) != (after.st_mtime_ns, after.st_atime_ns)
+    return Changes(
+        mode=stat.S_IMODE(after.st_mode) if mode_changed else None,
+        uid=after.st_uid if before.st_uid != after.st_uid else None,
+        gid=after.st_gid if before.st_gid != after.st_gid else None,
+        mtime_ns=after.st_mtime_ns if times_changed else None,
+        atime_ns=after.st_atime_ns if times_changed else None,
+    )
+
+
+def changes_of(status: os.stat_result, *, owners: bool) -> Changes:
+    """The attributes of a node in the mirror, all of them, for a node that the remote is to have."""
+    return Changes(
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid if owners else None,
+        gid=status.st_gid if owners else None,
+        mtime_ns=status.st_mtime_ns,
+        atime_ns=status.st_atime_ns,
+    )

@@ -1,0 +1,160 @@
+"""Placeholders: the mirror's nodes are made, replaced, updated and removed as the remote's are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from broker.mirror import leases
+from broker.mirror.content import on_thread
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.tree import Tree
+from broker.remotes.protocol import Attributes, Entry, Path, Version
+
+_TOGETHER = 32
+"""Placeholders that are made before a program's call has its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Twin:
+    """Where a file with several names is in the mirror, as it was when one of them was looked up."""
+
+    path: Path
+    ino: int
+    version: Version
+
+
+class Placing:
+    """The tree and what is on record of it. Names and nodes that are given to `settle` are locked by the caller."""
+
+    def __init__(self, tree: Tree, ledger: Ledger) -> None:
+        self._tree = tree
+        self._ledger = ledger
+        self._identities: dict[str, _Twin] = {}
+
+    async def settle(self, path: Path, attributes: Attributes | None) -> None:
+        """Make, replace, update or remove the node at `path`, whose locks are held."""
+        status = self._tree.lstat(path)
+        if status and (attributes is None or stat.S_IFMT(status.st_mode) != stat.S_IFMT(attributes.mode)):
+            if not await self._discard(path, status):
+                return
+            status = None
+        if attributes is None:
+            return
+        if status is None:
+            with self._tree.keeping_times(parent_of(path)):
+                record = self._create(path, attributes)
+            await self._ledger.add(record)
+        elif attributes.is_directory:
+            self._tree.set_attributes(path, attributes)
+            await self._ledger.put(record_of(status.st_ino, attributes, hydrated=True))
+        else:
+            await self._replace(path, status, attributes)
+
+    async def _replace(self, path: Path, status: os.stat_result, attributes: Attributes) -> None:
+        """Put a new placeholder where another node of that kind is, unless somebody works with that one."""
+        if attributes.is_regular and await self._ledger.get(status.st_ino) and self._in_use(path):
+            return
+        with self._tree.pinned(path):
+            # From here on an open for writing of the old node finds that nothing is known of it, and starts anew.
+            if status.st_nlink == 1 and not await self._ledger.drop_clean(status.st_ino):
+                return
+            twin = self._twin(path, attributes)
+            with self._tree.keeping_times(parent_of(path)):
+                ino = self._tree.replace(path, attributes, twin)
+            await self._ledger.add(self._placed(path, ino, attributes))
+
+    def _create(self, path: Path, attributes: Attributes) -> Record:
+        """A second name of a file that the mirror has already becomes a hard link there too."""
+        twin = self._twin(path, attributes)
+        ino = self._tree.create(path, attributes) if twin is None else self._tree.link(twin, path)
+        return self._placed(path, ino, attributes)
+
+    def _placed(self, path: Path, ino: int, attributes: Attributes) -> Record:
+        if attributes.identity is not None:
+            self._identities[attributes.identity] = _Twin(path, ino, attributes.version)
+        return record_of(ino, attributes, hydrated=not attributes.is_regular)
+
+    def _twin(self, path: Path, attributes: Attributes) -> Path | None:
+        """Another name in the mirror of the same file, at the same version or dirty."""
+        twin = self._identities.get(attributes.identity or "")
+        if twin is None or twin.path == path:
+            return None
+        status = self._tree.lstat(twin.path)
+        if status is None or status.st_ino != twin.ino:
+            return None
+        record = self._ledger.last(twin.ino)
+        if record is not None and record.identity != attributes.identity:
+            return None
+        current = twin.version if record is None else record.version
+        return twin.path if current == attributes.version or (record and record.dirty) else None
+
+    def _in_use(self, path: Path) -> bool:
+        file = self._tree.open(path, os.O_RDONLY)
+        try:
+            return leases.has_writer(file) or leases.is_locked(file)
+        finally:
+            os.close(file)
+
+    async def _discard(self, path: Path, status: os.stat_result) -> bool:
+        """The remote has no such node: the mirror loses it too, unless something dirty is there or below.
+
+        Whether it is gone. What came to be below it meanwhile stays.
+        """
+        if not path:
+            return False
+        found = [status]
+        if stat.S_ISDIR(status.st_mode):
+            found += await asyncio.to_thread(lambda: [below for _, below in self._tree.walk(path)])
+        inos = {each.st_ino for each in found}
+        known = {each.st_ino for each in found if each.st_nlink == 1 or stat.S_ISDIR(each.st_mode)}
+        if not await self._ledger.drop_clean(*known):
+            return False
+        await on_thread(self._tree.prune, path, inos)
+        return self._tree.lstat(path) is None
+
+    def create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
+        """Placeholders for names of one folder that the mirror lacks; what to put on record of them."""
+        records = []
+        for start in range(0, len(entries), _TOGETHER):
+            with self._tree.keeping_times(path):
+                for entry in entries[start : start + _TOGETHER]:
+                    with contextlib.suppress(FileExistsError):
+                        records.append(self._create(join(path, entry.name), entry.attributes))
+        return records
+
+
+def record_of(
+    ino: int, attributes: Attributes, *, hydrated: bool, dirty: bool = False, digest: bytes | None = None
+) -> Record:
+    """What goes on record of a node that agrees with the remote's `attributes`."""
+    blocks = attributes.blocks if attributes.blocks is not None else (attributes.size + 4095) // 4096 * 8
+    return Record(
+        ino=ino,
+        version=attributes.version,
+        hydrated=hydrated,
+        dirty=dirty,
+        size=attributes.size,
+        mtime_ns=attributes.mtime_ns,
+        mode=attributes.mode,
+        nlink=attributes.nlink,
+        blocks=blocks,
+        digest=digest,
+        identity=attributes.identity,
+    )
+
+
+def parent_of(path: Path) -> Path:
+    return path.rpartition(b"/")[0]
+
+
+def join(folder: Path, name: bytes) -> Path:
+    return folder + b"/" + name if folder else name
+
+
+def same(status: os.stat_result, record: Record, attributes: Attributes) -> bool:
+    return record.version == attributes.version and stat.S_IFMT(status.st_mode) == stat.S_IFMT(attributes.mode)
