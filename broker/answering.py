@@ -49,7 +49,10 @@ class Answerer:
                     native.send(self._listener, cookie, 0, -number, 0)
                 case InstallFd():
                     number = self._install(call, reply)
-                    native.send(self._listener, cookie, number, 0, 0)
+                    if number is None:
+                        native.send(self._listener, cookie, 0, 0, _CONTINUE)
+                    else:
+                        native.send(self._listener, cookie, number, 0, 0)
                 case Redirect():
                     await self._redirect(call, reply)
         except OSError as error:
@@ -70,17 +73,22 @@ class Answerer:
             if data:
                 native.write_memory(call.trapped.tid, address, data)
 
-    def _install(self, call: Call, reply: InstallFd) -> int:
-        """Inject, close the broker's copy, and only then reply: else exec sees ETXTBSY and locks linger."""
+    def _install(self, call: Call, reply: InstallFd) -> int | None:
+        """Inject, close the broker's copy, and only then reply: else exec sees ETXTBSY and locks linger.
+
+        None: the kernel is to make the copy itself.
+        """
         cookie = call.trapped.cookie
         try:
-            chosen = self._choose(call, reply.least) if reply.ranged else None
+            chosen = self._choose(call, reply.least or 0) if reply.ranged else None
             if chosen is not None:
                 try:
                     return native.add_fd(self._listener, cookie, reply.fd, chosen, reply.cloexec)
                 except OSError as error:
                     if error.errno not in (errno.EBADF, errno.EMFILE):
                         raise
+            if reply.least is not None:
+                return None
             return native.add_fd(self._listener, cookie, reply.fd, None, reply.cloexec)
         finally:
             os.close(reply.fd)
@@ -90,7 +98,7 @@ class Answerer:
 
         Choosing and injecting happen without a pause on the loop's one thread, so nobody else injects between.
         """
-        if not all(call.tracee.has_descriptor(number) for number in range(3)):
+        if not all(call.tracee.has_descriptor(number) for number in range(least, 3)):
             return None
         start = max(self._next, least, RANGE_START)
         numbers: list[int] = [*range(start, RANGE_END + 1), *range(max(least, RANGE_START), start)]

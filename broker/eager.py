@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -17,19 +16,35 @@ def start(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
         awaited = coroutine.send(None)
     except StopIteration:
         return None
-    return asyncio.ensure_future(_rest(coroutine, awaited))
+    return asyncio.ensure_future(_Rest(coroutine, awaited))
 
 
-@types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """Pass on to the task what the coroutine awaits, and to the coroutine what the task sends or throws."""
-    while True:
-        try:
-            try:
-                sent = yield awaited
-            except BaseException as error:
-                awaited = coroutine.throw(error)
-            else:
-                awaited = coroutine.send(sent)
-        except StopIteration:
-            return
+class _Rest(Coroutine[Any, Any, None]):
+    """The coroutine after its first wait. A generator would not pass on a cancellation before its first step."""
+
+    __slots__ = ("_awaited", "_begun", "_coroutine")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+        self._begun = False
+
+    def send(self, value: Any) -> Any:
+        if self._begun:
+            return self._coroutine.send(value)
+        self._begun = True
+        awaited, self._awaited = self._awaited, None
+        return awaited
+
+    def throw(self, *error: Any) -> Any:
+        """As Task.cancel() does to a task that waits: the future is cancelled, which wakes the coroutine."""
+        if not self._begun and self._awaited is not None and self._awaited.cancel():
+            return self.send(None)
+        self._begun = True
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._coroutine.__await__()

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import socket
+import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
@@ -22,7 +23,7 @@ from broker.kernel.tracee import CAP_CHOWN, Credentials
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import Mount, Mounts
 from broker.progress import Progress
-from broker.remotes.protocol import RemoteError
+from broker.remotes.protocol import Remote, RemoteError
 from broker.remotes.registry import SCHEMES, Factory, open_remote
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
@@ -32,6 +33,8 @@ from broker.table import TABLE
 HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
 SCRIPT_QUESTION = b"/.seccomp-drive-exec"
 _LANES = 2
+_PENDING_MAX = 60_000
+"""Bytes of JSON that the front is told at most of what could not be pushed."""
 
 
 def serve(
@@ -89,15 +92,17 @@ async def _serve(
         answerer = Answerer(listener, tell_once)
         dispatcher = Dispatcher(services, HANDLERS, answerer)
         serving = asyncio.ensure_future(dispatcher.serve())
-        fronting = asyncio.ensure_future(_attend(front, mounts, mirrors))
+        answered = asyncio.Event()
+        fronting = asyncio.ensure_future(_attend(front, mounts, mirrors, answered))
         recovering = [asyncio.ensure_future(mirror.writeback.recover()) for mirror in mirrors.values()]
         ready()
         await serving
         await asyncio.gather(*recovering, return_exceptions=True)
         for mirror in mirrors.values():
             await mirror.writeback.flush()
-        with contextlib.suppress(OSError, TimeoutError):
-            await asyncio.wait_for(fronting, 5)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(answered.wait(), 5)
+        fronting.cancel()
         answerer.close()
 
 
@@ -105,6 +110,14 @@ async def _open_mirror(
     settings: Settings, mount: MountSettings, tell: Callable[[str], None], schemes: Mapping[str, Factory]
 ) -> Mirror:
     remote = await asyncio.to_thread(open_remote, mount.remote, schemes)
+    try:
+        return await _mirror(settings, mount, tell, remote)
+    except BaseException:
+        await remote.close()
+        raise
+
+
+async def _mirror(settings: Settings, mount: MountSettings, tell: Callable[[str], None], remote: Remote) -> Mirror:
     shown = f"{mount.prefix.decode(errors='backslashreplace')} ({mount.remote.url})"
     try:
         root = await remote.stat(b"")
@@ -124,8 +137,9 @@ async def _open_mirror(
             progress=Progress(mount.prefix),
             tell=tell,
         )
-    except OSError as error:
-        raise SetupError(f"{directory}: {error.strerror}; give a cache directory that you may write to") from error
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SetupError(f"{directory}: {reason}; give a cache directory that you may write to") from error
 
 
 def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:
@@ -148,17 +162,48 @@ def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror]) -> Lane:
     )
 
 
-async def _attend(front: socket.socket, mounts: Mounts, mirrors: dict[int, Mirror]) -> None:
-    """Answer the front: push all when the program has ended, and say what could not be pushed."""
+async def _attend(front: socket.socket, mounts: Mounts, mirrors: dict[int, Mirror], answered: asyncio.Event) -> None:
+    """Answer the front: push all when the program has ended, and say what could not be pushed.
+
+    `answered` is set when that is done, or the front has gone: then nobody may wait for our standard descriptors.
+    """
     front.setblocking(False)
     loop = asyncio.get_running_loop()
-    if not await loop.sock_recv(front, 64):
-        return
-    pending = []
-    for mount in mounts:
-        left = await mirrors[mount.number].writeback.flush()
-        pending += [mount.virtual(path).decode(errors="backslashreplace") for path in left]
-    await loop.sock_sendall(front, b"pushed" + json.dumps({"pending": pending}).encode())
+    try:
+        with contextlib.suppress(OSError):
+            while await loop.sock_recv(front, 64):
+                if answered.is_set():
+                    continue
+                pending = []
+                for mount in mounts:
+                    left = await mirrors[mount.number].writeback.flush()
+                    pending += [mount.virtual(path).decode(errors="backslashreplace") for path in left]
+                await loop.sock_sendall(front, b"pushed" + _listed(pending))
+                answered.set()
+        _let_go()
+    finally:
+        answered.set()
+
+
+def _listed(pending: list[str]) -> bytes:
+    """The JSON of what could not be pushed, with the count of what there is no room for."""
+    shown: list[str] = []
+    room = _PENDING_MAX
+    for path in pending:
+        room -= len(json.dumps(path)) + 2
+        if room < 0:
+            shown.append(f"and {len(pending) - len(shown)} more")
+            break
+        shown.append(path)
+    return json.dumps({"pending": shown}).encode()
+
+
+def _let_go() -> None:
+    """Put /dev/null over the standard descriptors: the reader of a pipe waits until all have closed it."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
 
 
 def tell(message: str) -> None:

@@ -29,6 +29,5 @@ class SpinningSelector(selectors.EpollSelector):
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """asyncio.run() on such a loop."""
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(SpinningSelector())) as runner:
-        runner.run(main)
+    """Run `main` on such a loop. Threads of its executors that hang are left behind, for os._exit() to end."""
+    asyncio.SelectorEventLoop(SpinningSelector()).run_until_complete(main)

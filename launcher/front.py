@@ -84,7 +84,8 @@ class Front:
             self._job.stop(number)
         elif event == LOST:
             self._hear_broker()  # it may have said why
-            self._lose_broker()
+            if self._serving:  # before that it ends by itself when the program's process does
+                self._lose_broker()
         elif event == ENDED:
             code = os.waitstatus_to_exitcode(number)
             self._code = code if code >= 0 else 128 - code

@@ -52,6 +52,13 @@ class Tracee:
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
 
+    def file_status(self, number: int) -> os.stat_result:
+        """fstat(2) of a descriptor."""
+        try:
+            return os.stat(b"/proc/%d/fd/%d" % (self.tid, number))
+        except FileNotFoundError:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+
     def has_descriptor(self, number: int) -> bool:
         try:
             os.readlink(b"/proc/%d/fd/%d" % (self.tid, number))

@@ -43,6 +43,8 @@ def verdict(call: Call) -> Reply | None:
         buffers = {index: call.memory(index, size) for index, size in pointers.items() if call.unsigned(index)}
         paths = {path: NOWHERE for _, path in call.row.paths}
         folders = {dirfd: AT_FDCWD for dirfd, _ in call.row.paths if dirfd is not None}
+        if call.row.name == "openat2":
+            folders[3] = pointers[2]  # the kernel reads as much as this says
         value = call.act(paths, buffers=buffers, integers=folders, identity=call.identity())
     except OSError as error:
         return None if error.errno in (errno.ENOENT, errno.EACCES) else Fail(error.errno or errno.EIO)

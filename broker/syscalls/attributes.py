@@ -90,7 +90,9 @@ async def readlink(call: Call) -> Reply:
     if path == b"/.seccomp-drive-exec":
         script = call.services.scripts.pop(call.tracee.status.tgid, None)
         return Fail(errno.ENOENT) if script is None else Return(len(script), ((call.unsigned(output), script),))
-    target = call.descriptor_target(call.dirfd()) if not path else await call.resolve(follow=False)
+    if not path:
+        return Continue()
+    target = await call.resolve(follow=False)
     if target.mirror is None:
         link = target.resolved.seen.target if target.resolved.seen else None
         if link is not None:
@@ -128,7 +130,7 @@ def getxattr_with(*, follow: bool) -> Handler:
         target = await call.resolve(follow=follow)
         if target.native:
             return Continue()
-        name = call.string(1, XATTR_NAME_MAX + 1)
+        name = xattr_name(call)
         await _load(target, name)
         room = min(call.unsigned(3), XATTR_SIZE_MAX)
         buffer = bytearray(room)
@@ -158,7 +160,7 @@ async def load_descriptor_xattrs(call: Call) -> Reply:
     """fgetxattr(2), flistxattr(2): the kernel answers once the attributes are in the mirror."""
     target = call.descriptor_target(call.integer(0))
     if target.mirror is not None:
-        await _load(target, call.string(1, XATTR_NAME_MAX + 1) if call.row.name == "fgetxattr" else b"user.")
+        await _load(target, xattr_name(call) if call.row.name == "fgetxattr" else b"user.")
     return Continue()
 
 
@@ -184,6 +186,19 @@ async def socket_address(call: Call) -> Reply:
         return Continue()
     target = await call.resolve(follow=True, missing_ok=True, text=text)
     return Continue() if target.native else Fail(errno.EOPNOTSUPP)
+
+
+def xattr_name(call: Call) -> bytes:
+    """The name of an extended attribute: ERANGE where its length is none (import_xattr_name in fs/xattr.c)."""
+    try:
+        name = call.string(1, XATTR_NAME_MAX + 1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        name = b""
+    if not name:
+        raise OSError(errno.ERANGE, os.strerror(errno.ERANGE))
+    return name
 
 
 async def _load(target: Target, name: bytes) -> None:
@@ -215,4 +230,7 @@ def _field(buffer: bytearray, field: tuple[int, str]) -> int:
 
 
 def _set_field(buffer: bytearray, field: tuple[int, str], value: int) -> None:
-    struct.pack_into("<" + field[1], buffer, field[0], value)
+    try:
+        struct.pack_into("<" + field[1], buffer, field[0], value)
+    except struct.error:
+        raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW)) from None

@@ -123,8 +123,8 @@ class Call:
         return self.services.mounts.place_of(real)
 
     def descriptor_target(self, number: int) -> Target:
-        """The file behind a descriptor as the target of a call."""
-        real = self.tracee.descriptor(number)
+        """The file behind a descriptor, or the working directory (AT_FDCWD), as the target of a call."""
+        real = self.tracee.directory(number)
         place = self.place_of(real)
         resolved = Resolved(place, Seen(Kind.OTHER), False, False, place.name)
         return self._target(resolved)

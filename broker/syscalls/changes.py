@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 
 from broker.kernel import native
-from broker.syscalls.attributes import AT_SYMLINK_NOFOLLOW, XATTR_NAME_MAX, XATTR_SIZE_MAX, Handler
+from broker.syscalls.attributes import AT_SYMLINK_NOFOLLOW, XATTR_SIZE_MAX, Handler, xattr_name
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Reply, Return
 from broker.table import RANGE_END, RANGE_START
@@ -48,7 +48,7 @@ def setxattr_with(*, follow: bool) -> Handler:
         target = await call.resolve(follow=follow)
         if target.native:
             return Continue()
-        name, value, identity = call.string(1, XATTR_NAME_MAX + 1), _value(call), call.identity()
+        name, value, identity = xattr_name(call), _value(call), call.identity()
 
         def act(real: bytes) -> int:
             return call.act({0: real, 1: name}, buffers={2: bytearray(value)}, identity=identity)
@@ -65,7 +65,7 @@ def removexattr_with(*, follow: bool) -> Handler:
         target = await call.resolve(follow=follow)
         if target.native:
             return Continue()
-        name, identity = call.string(1, XATTR_NAME_MAX + 1), call.identity()
+        name, identity = xattr_name(call), call.identity()
 
         def act(real: bytes) -> int:
             return call.act({0: real, 1: name}, identity=identity)
@@ -80,7 +80,7 @@ async def xattr_of_descriptor(call: Call) -> Reply:
     target = call.descriptor_target(call.integer(0))
     if target.mirror is None:
         return Continue()
-    name, identity = call.string(1, XATTR_NAME_MAX + 1), call.identity()
+    name, identity = xattr_name(call), call.identity()
     value = _value(call) if call.row.name == "fsetxattr" else None
     buffers: dict[int, bytes | bytearray] = {} if value is None else {2: bytearray(value)}
     file = native.get_descriptor(call.tracee.tid, call.integer(0))
@@ -103,7 +103,7 @@ async def _change_descriptor(
 ) -> Reply:
     """The same call on a copy of the descriptor, so that the kernel judges the descriptor as well."""
     target = call.descriptor_target(number)
-    status = os.stat(b"/proc/%d/fd/%d" % (call.tracee.tid, number)) if number >= 0 else None
+    status = call.tracee.file_status(number) if number >= 0 else None
     if target.mirror is None or status is None or status.st_nlink == 0:
         return Continue()
     identity = call.identity()

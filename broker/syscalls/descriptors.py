@@ -10,7 +10,7 @@ from broker.kernel import native
 from broker.namespace.mounts import Mounts, Place
 from broker.syscalls.call import Call
 from broker.syscalls.reply import Continue, InstallFd, Reply, Return
-from broker.table import RANGE_END, RANGE_START
+from broker.table import RANGE_END
 
 F_DUPFD = fcntl.F_DUPFD
 F_DUPFD_CLOEXEC = 1030
@@ -28,7 +28,7 @@ async def close(call: Call) -> Reply:
     target = call.descriptor_target(number)
     if target.mirror is None:
         return Continue()
-    ino = os.stat(b"/proc/%d/fd/%d" % (call.tracee.tid, number)).st_ino
+    ino = call.tracee.file_status(number).st_ino
     if not _has_other(call, number, call.tracee.descriptor(number)):
         call.protect()
         await target.mirror.written(ino, durable=False)
@@ -55,7 +55,7 @@ async def fsync(call: Call) -> Reply:
     if target.mirror is None:
         return Continue()
     call.protect()
-    await target.mirror.written(os.stat(b"/proc/%d/fd/%d" % (call.tracee.tid, number)).st_ino, durable=True)
+    await target.mirror.written(call.tracee.file_status(number).st_ino, durable=True)
     return Continue()
 
 
@@ -117,11 +117,9 @@ async def leave(call: Call) -> Reply:
 
 def _duplicate(call: Call, *, cloexec: bool, least: int) -> Reply:
     number = call.integer(0)
-    if call.descriptor_target(number).mirror is None or least > RANGE_END:
+    if call.descriptor_target(number).mirror is None or not 0 <= least <= RANGE_END:
         return Continue()
-    return InstallFd(
-        native.get_descriptor(call.tracee.tid, number), cloexec, ranged=True, least=max(least, RANGE_START)
-    )
+    return InstallFd(native.get_descriptor(call.tracee.tid, number), cloexec, ranged=True, least=least)
 
 
 def _has_other(call: Call, number: int, real: bytes) -> bool:

@@ -9,6 +9,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
@@ -24,6 +25,7 @@ _OPENAT = 257
 O_TMPFILE = 0o20000000 | os.O_DIRECTORY
 _KNOWN_FLAGS = 0o37777703
 """The open flags of fcntl.h: open(2) and openat(2) ignore others."""
+_PAGE = 4096
 _OPEN_HOW = struct.Struct("QQQ")
 
 
@@ -47,6 +49,8 @@ async def openat2(call: Call) -> Reply:
     size = call.unsigned(3)
     if size < _OPEN_HOW.size:
         return Continue()
+    if size > _PAGE or any(call.memory(2, size)[_OPEN_HOW.size :]):
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
     flags, mode, how = _OPEN_HOW.unpack(call.memory(2, _OPEN_HOW.size))
     if refused := verdict(call):
         return refused
@@ -131,12 +135,15 @@ async def _is_fifo(target: Target) -> bool:
 
 async def _open_slowly(real: bytes, act: Callable[[], int]) -> int:
     """Open what may wait for a partner (fifo(7)) on a thread of its own; a caller that goes away lets it go."""
-    waiting = asyncio.get_running_loop().run_in_executor(None, act)
+    own = ThreadPoolExecutor(1, "open")  # those of the loop would soon all wait for partners
+    waiting = asyncio.get_running_loop().run_in_executor(own, act)
+    own.shutdown(wait=False)
     try:
         return await asyncio.shield(waiting)
     except asyncio.CancelledError:
         with contextlib.suppress(OSError):
-            os.close(os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+            if stat.S_ISFIFO(os.stat(real).st_mode):
+                os.close(os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
         waiting.add_done_callback(_close_opened)
         raise
 

@@ -139,6 +139,8 @@ async def link(call: Call) -> Reply:
     if flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if not call.path(0):
+        if not flags & AT_EMPTY_PATH:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         old = call.descriptor_target(call.dirfd(0))
     else:
         old = await call.resolve(0, follow=bool(flags & AT_SYMLINK_FOLLOW))

@@ -34,8 +34,8 @@ class InstallFd:
     cloexec: bool
     ranged: bool = False
     """Whether it belongs into the range whose `close` is trapped."""
-    least: int = 0
-    """The lowest number that it may get (fcntl(F_DUPFD))."""
+    least: int | None = None
+    """The lowest number that a copy may get (fcntl(F_DUPFD)); where the range has none, the kernel makes the copy."""
     undo: Callable[[], Awaitable[object]] | None = None
     """Takes back what the call had made, when the program cannot have the descriptor (EMFILE)."""
 
