@@ -48,11 +48,11 @@ class Answerer:
                 case Fail(number):
                     native.send(self._listener, cookie, 0, -number, 0)
                 case InstallFd():
-                    number = self._install(call, reply)
-                    if number is None:
+                    installed = self._install(call, reply)
+                    if installed is None:
                         native.send(self._listener, cookie, 0, 0, _CONTINUE)
                     else:
-                        native.send(self._listener, cookie, number, 0, 0)
+                        native.send(self._listener, cookie, installed, 0, 0)
                 case Redirect():
                     await self._redirect(call, reply)
         except OSError as error:

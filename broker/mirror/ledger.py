@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -98,10 +100,16 @@ class Ledger:
 
     @staticmethod
     def _connect(path: str) -> sqlite3.Connection:
-        database = sqlite3.connect(path, timeout=60, isolation_level=None)
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=NORMAL")
-        database.executescript(_SCHEMA)
+        # The change to WAL is refused at once, whatever the timeout, while another session makes it.
+        starting = os.open(path + ".starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(starting, fcntl.LOCK_EX)
+            database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            database.execute("PRAGMA journal_mode=WAL")
+            database.execute("PRAGMA synchronous=NORMAL")
+            database.executescript(_SCHEMA)
+        finally:
+            os.close(starting)
         return database
 
     def peek(self, ino: int) -> Record | None:

@@ -31,6 +31,10 @@ _KNOWN_MOST = 100_000
 """Names whose time of validation is remembered; beyond it all are forgotten."""
 
 
+_MISSES_LEAST, _MISSES_SHARE = 8, 20
+"""Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
+
+
 class Lookup:
     """Placeholders for what the remote has, validated by time.
 
@@ -49,6 +53,8 @@ class Lookup:
         self._ttl = ttl
         self._validated: dict[Path, float] = {}
         self._listed: dict[Path, float] = {}
+        self._misses: dict[Path, tuple[int, int]] = {}
+        """Of a listed folder: names asked for singly since, and all names."""
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
         self._placing = Placing(tree, ledger)
 
@@ -56,7 +62,10 @@ class Lookup:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
         if since is None:
             if not self._trusted(path, time.monotonic() - self._ttl):
-                await self._once("look", path, self._validate)
+                if path and self._worth_listing(parent_of(path)):
+                    await self.listing(parent_of(path))
+                else:
+                    await self._once("look", path, self._validate)
         else:
             # What others have asked for before may be answered by what the remote had then.
             while self._validated.get(path, -math.inf) < since:
@@ -159,6 +168,13 @@ class Lookup:
             return True
         return bool(path) and self._listed.get(parent_of(path), 0.0) >= since
 
+    def _worth_listing(self, folder: Path) -> bool:
+        """Whether so many names of a listed folder are asked for that one listing is cheaper than the rest singly."""
+        misses, entries = self._misses.get(folder, (0, 0))
+        if folder in self._listed:
+            self._misses[folder] = misses + 1, entries
+        return folder in self._listed and misses > _MISSES_LEAST + entries // _MISSES_SHARE
+
     async def _once(self, what: str, path: Path, work: Callable[[Path], Awaitable[None]]) -> None:
         """Run `work` once for all who ask for it at the same time.
 
@@ -240,6 +256,7 @@ class Lookup:
         await self._agree(path, *await self._ask(path))
         self._validated[path] = started
         self._listed[path] = time.monotonic()
+        self._misses[path] = 0, len(seen)
 
     async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:
         """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting."""

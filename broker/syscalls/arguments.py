@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping
 
+from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call
 from broker.syscalls.reply import Fail, Reply, Return
@@ -37,8 +38,8 @@ def verdict(call: Call) -> Reply | None:
     Flags that do not exist are EINVAL however wrong the path is; times that are both UTIME_OMIT are a success.
     """
     pointers = CHECKED.get(call.row.name)
-    if pointers is None:
-        return None
+    if pointers is None or call.trapped.arch != native.AUDIT_ARCH_X86_64:
+        return None  # the structures of i386 are others
     try:
         buffers = {index: call.memory(index, size) for index, size in pointers.items() if call.unsigned(index)}
         paths = {path: NOWHERE for _, path in call.row.paths}

@@ -15,7 +15,10 @@ from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
 
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_EACCESS = 0x200
 AT_EMPTY_PATH = 0x1000
+_FACCESSAT2 = 439
 _HEAD = 256
 """How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
 
@@ -33,6 +36,7 @@ async def chdir(call: Call) -> Reply:
         return Continue()
     if not target.is_directory:
         return Fail(errno.ENOTDIR)
+    _require(call, target, os.X_OK)
     call.services.lane.handed_out()
     call.services.lane.forget_links()
     directory = os.open(target.real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -67,10 +71,13 @@ async def redirect_open(call: Call, target: Target, flags: int) -> Reply:
     directory is opened for reading in its place, which serves all that an O_PATH descriptor does.
     """
     cloexec = bool(flags & os.O_CLOEXEC)
+    _require(call, target, os.F_OK, AT_SYMLINK_NOFOLLOW)
     at = _last_component(call, target)
     if at is None:
         readable = flags & os.O_DIRECTORY | os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        return InstallFd(os.open(target.real, readable), cloexec)
+        arguments = (AT_FDCWD, target.real, readable, 0, 0, 0)
+        file = native.call(native.AUDIT_ARCH_X86_64, _OPENAT[native.AUDIT_ARCH_X86_64], arguments, call.identity())
+        return InstallFd(file, cloexec)
     parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return Redirect(parent, _OPENAT[call.trapped.arch], (0, at, flags, 0, 0, 0))
 
@@ -78,7 +85,7 @@ async def redirect_open(call: Call, target: Target, flags: int) -> Reply:
 async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
     path = call.path()
     if path:
-        target = await call.resolve(follow=not flags & 0x100)
+        target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
     else:
         target = call.descriptor_target(call.dirfd())
     interpreter = await _interpreter(call, target)
@@ -92,12 +99,15 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
     if interpreter is not None:
         runs = await call.resolve(follow=True, text=interpreter[0])
         for needed in (target, runs):
-            _require_executable(call, needed)
+            if needed.is_directory:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            _require(call, needed, os.X_OK)
         call.services.scripts[call.tracee.status.tgid] = b"\0".join((*interpreter, _shown(call, path, target), b""))
         helper = os.open(call.services.helper, os.O_RDONLY | os.O_CLOEXEC)
         return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
     if target.mirror is not None:
         await target.mirror.require(target.path)
+    _require(call, target, os.X_OK)
     at = _last_component(call, target)
     if at is None:
         file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC)
@@ -137,11 +147,10 @@ def shebang(head: bytes) -> tuple[bytes, bytes] | None:
     return found[1], found[2]
 
 
-def _require_executable(call: Call, target: Target) -> None:
-    """As the kernel would have checked script and interpreter, before the program is replaced by the helper."""
-    if target.is_directory:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    native.call(native.AUDIT_ARCH_X86_64, 439, (AT_FDCWD, target.real, os.X_OK, 0x200, 0, 0), call.identity())
+def _require(call: Call, target: Target, mode: int, flags: int = 0) -> None:
+    """Judge the whole way for the caller: the descriptor that it gets leaves out the folders above."""
+    arguments = (AT_FDCWD, target.real, mode, AT_EACCESS | flags, 0, 0)
+    native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, arguments, call.identity())
 
 
 def _shown(call: Call, path: bytes, target: Target) -> bytes:

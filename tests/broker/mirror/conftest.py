@@ -1,0 +1,35 @@
+"""Runs coroutine tests of the mirror and gives them drives, which end with the test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from remotes.conftest import as_nobody, public, pytest_pyfunc_call
+from remotes.memory import Memory
+from remotes.plans import Plan
+
+from .drive import Drives
+
+__all__ = ["as_nobody", "public", "pytest_pyfunc_call"]
+
+
+@pytest.fixture
+def memory() -> Memory:
+    """The remote itself: what a test does with it, another host has done."""
+    return Memory()
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """What goes wrong between the mirror and the remote."""
+    return Plan()
+
+
+@pytest.fixture
+def drives(tmp_path: Path, memory: Memory, plan: Plan) -> Iterator[Drives]:
+    """Opens sessions on one mirror of `memory`."""
+    drives = Drives(str(tmp_path / "mirror"), memory, plan)
+    yield drives
+    assert not drives.open, "a test has left a drive open"

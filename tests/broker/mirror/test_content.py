@@ -1,0 +1,287 @@
+"""Fetching: content is there before any descriptor is, once for all, and is what the remote said it would be."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from remotes.memory import ALL, Memory
+from remotes.plans import Plan
+
+from broker.errors import errno_of
+from broker.mirror import content
+from broker.mirror.content import CHUNK, EMPTY_DIGEST, digest_of, on_thread
+from broker.remotes.protocol import BadAnswer, Unavailable
+
+from .drive import WRITE, Drives, content_of, opening, store
+
+LARGE = os.urandom(1000) + b"\0" * (3 * CHUNK) + os.urandom(1000)
+
+
+@pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK], ids=str)
+async def test_all_sizes_arrive(drives: Drives, memory: Memory, size: int) -> None:
+    """Around the edges of a chunk."""
+    wanted = os.urandom(4096) * (size // 4096 + 1)
+    await store(memory, b"f", wanted[:size])
+    async with drives() as drive:
+        assert await drive.read(b"f") == wanted[:size]
+
+
+async def test_concurrent_opens_fetch_once(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """In one session and in two; later ones not at all; all have the whole content when they return."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive, drives() as other:
+        gate = plan.hold("read")
+        reading = [asyncio.ensure_future(each.read(b"f")) for each in (drive, drive, drive, other, other)]
+        await gate.reached
+        gate.open()
+        assert await asyncio.gather(*reading) == [b"content"] * 5
+        assert await other.read(b"f") == b"content"
+        assert memory.reads == 1
+
+
+async def test_a_placeholder_is_never_read_as_zeros(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """No open returns before the content is there, whatever it is for; and none after a fetch that failed."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive:
+        gate = plan.hold("read")
+        opening_ = [asyncio.ensure_future(drive.open(b"f", flags)) for flags in (os.O_RDONLY, os.O_RDWR)]
+        await gate.reached
+        done, _ = await asyncio.wait(opening_, timeout=0.05)
+        assert not done
+        plan.disconnect()
+        gate.open()
+        for failed in await asyncio.gather(*opening_, return_exceptions=True):
+            assert isinstance(failed, Unavailable)
+        plan.connect()
+        assert await drive.read(b"f") == b"content"
+
+
+async def test_holes_stay_holes(drives: Drives, memory: Memory) -> None:
+    """Zeros take no room in the mirror, and times are those of the remote."""
+    await store(memory, b"f", LARGE, mtime_ns=10**18, atime_ns=10**18)
+    async with drives() as drive:
+        assert await drive.read(b"f") == LARGE
+        found = os.stat(drive.mirror.tree.real(b"f"))
+        assert found.st_blocks * 512 < 1 << 20
+        assert found.st_mtime_ns == 10**18
+
+
+@pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
+async def test_a_changed_file_is_fetched_anew(drives: Drives, memory: Memory, flags: int) -> None:
+    """Close-to-open: the next open sees it, with a new inode; a descriptor from before keeps what it had."""
+    await store(memory, b"f", b"old")
+    async with drives() as drive:
+        before = await drive.open(b"f")
+        await store(memory, b"f", b"new content")
+        after = await drive.open(b"f", flags)
+        assert os.fstat(after).st_ino != os.fstat(before).st_ino
+        assert os.pread(before, 20, 0) == b"old"
+        assert await drive.read(b"f") == b"new content"
+        os.close(before)
+        await drive.close(after)
+
+
+async def test_a_change_in_the_middle_of_a_fetch_starts_anew(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """The open returns one version, never a mixture."""
+    await store(memory, b"f", b"a" * (CHUNK + 10))
+    async with drives() as drive:
+        gate = plan.hold("read")
+        reading = asyncio.ensure_future(drive.read(b"f"))
+        await gate.reached
+        await store(memory, b"f", b"b" * 20)
+        gate.open()
+        assert await reading == b"b" * 20
+
+
+async def test_a_file_that_never_rests_is_estale(drives: Drives, memory: Memory) -> None:
+    """An open gives up in the end."""
+
+    class Restless(Memory):
+        async def read(self, path: bytes, *rest: Any) -> bytes:
+            await store(self, path, b"other")
+            return await super().read(path, *rest)
+
+    remote = Restless(ALL)
+    await store(remote, b"f", b"1")
+    async with drives(remote=remote) as drive:
+        with pytest.raises(OSError) as caught:
+            await drive.read(b"f")
+        assert caught.value.errno == errno.ESTALE
+
+
+@pytest.mark.parametrize("real", [b"12345", b"1234567", b""])
+async def test_a_size_that_is_not_that_of_the_content(drives: Drives, real: bytes) -> None:
+    """Shorter or longer than the listing said: refused, saying so, and not taken for complete later."""
+
+    class Lying(Memory):
+        async def read(self, path: bytes, version: Any, offset: int, length: int) -> bytes:
+            return real[offset : offset + length]
+
+    remote = Lying(ALL)
+    await store(remote, b"f", b"123456")
+    async with drives(remote=remote) as drive:
+        for _ in range(2):
+            with pytest.raises(BadAnswer, match="bytes by its listing") as caught:
+                await drive.read(b"f")
+            assert errno_of(caught.value) == errno.EIO
+
+
+async def test_truncation_fetches_nothing(drives: Drives, memory: Memory) -> None:
+    """What O_TRUNC throws away need not come."""
+    await store(memory, b"f", b"old")
+    async with drives() as drive:
+        await drive.write(b"f", b"new")
+        assert memory.reads == 0
+        assert content_of(memory, b"f") == b"new"
+
+
+async def test_a_truncation_that_came_to_nothing_loses_no_zeros(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A placeholder that was emptied before the open failed is whole when it is fetched, up to its last hole."""
+    await store(memory, b"f", b"x" + b"\0" * 200_000)
+    async with drives() as drive:
+
+        async def full(file: int) -> None:
+            raise OSError(errno.ENOSPC, "no watches left")
+
+        with monkeypatch.context() as patch, pytest.raises(OSError):
+            patch.setattr(drive.mirror.writeback, "hold", full)
+            await drive.open(b"f", WRITE)
+        assert await drive.read(b"f") == b"x" + b"\0" * 200_000
+
+
+async def test_a_cancelled_fetch_writes_into_no_other_file(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor that a thread still writes through is not closed, and its number not given to another file."""
+    await store(memory, b"f", b"content")
+    storing, go = threading.Event(), threading.Event()
+    store_ = content._store
+
+    def slowly(*arguments: Any) -> None:
+        storing.set()
+        assert go.wait(10)
+        store_(*arguments)
+
+    monkeypatch.setattr(content, "_store", slowly)
+    async with drives() as drive:
+        reading = asyncio.ensure_future(drive.read(b"f"))
+        await asyncio.to_thread(storing.wait)
+        reading.cancel()
+        await asyncio.sleep(0.01)
+        others = [os.memfd_create("other") for _ in range(20)]
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert [os.fstat(other).st_size for other in others] == [0] * 20
+        for other in others:
+            os.close(other)
+        assert await drive.read(b"f") == b"content"
+
+
+async def test_a_cancelled_fetch_leaves_the_others_theirs(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """Whoever waits for the same content fetches it when the first one has gone."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive:
+        gate = plan.hold("read")
+        first = asyncio.ensure_future(drive.read(b"f"))
+        await gate.reached
+        second = asyncio.ensure_future(drive.read(b"f"))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        assert await second == b"content"
+
+
+async def test_failed_opens_leak_nothing(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """However an open ends, its descriptor is closed."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive:
+        await drive.stat(b"f")
+        before = len(os.listdir("/proc/self/fd"))
+        for operation, flags in (("read", os.O_RDONLY), ("read", os.O_RDWR), ("write", WRITE | os.O_EXCL)):
+            path = b"f" if operation == "read" else b"new"
+            plan.fail(operation)
+            with pytest.raises(Unavailable):
+                await drive.open(path, flags)
+            gate = plan.hold(operation)
+            going = asyncio.ensure_future(drive.open(path, flags))
+            await gate.reached
+            going.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await going
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_a_file_that_denies_its_owner_is_fetched(drives: Drives, memory: Memory) -> None:
+    """A mode is for programs, not for the mirror; it is as it was afterwards."""
+    await store(memory, b"f", b"content", mode=0o000)
+    async with drives() as drive:
+        await drive.mirror.require(b"f")
+        found = await drive.stat(b"f")
+        assert found is not None and found.st_mode & 0o777 == 0
+        assert memory.reads == 1
+
+
+async def test_progress_is_told(drives: Drives, memory: Memory) -> None:
+    """Of each fetch, the path and all bytes."""
+    import contextlib
+
+    told: list[object] = []
+
+    class Told:
+        @contextlib.contextmanager
+        def transfer(self, *what: object) -> Any:
+            told.append(what)
+            yield told.append
+
+    await store(memory, b"f", b"x" * (CHUNK + 5))
+    async with drives() as drive:
+        drive.mirror._content._progress = Told()
+        await drive.read(b"f")
+    assert told == [("fetching", b"f", CHUNK + 5), CHUNK, 5]
+
+
+async def test_on_thread_gives_results_and_errors() -> None:
+    """Like asyncio.to_thread."""
+
+    def fail() -> None:
+        raise ValueError
+
+    work: Callable[[int], int] = lambda number: number + 1  # noqa: E731
+    assert await on_thread(work, 1) == 2
+    with pytest.raises(ValueError):
+        await on_thread(fail)
+
+
+def test_digest_of(tmp_path: Any) -> None:
+    """It is of the whole content, whatever the position, which stays; holes count as zeros."""
+    path = tmp_path / "f"
+    path.write_bytes(LARGE)
+    os.truncate(path, len(LARGE) + CHUNK)
+    other = tmp_path / "g"
+    other.write_bytes(LARGE + b"\0" * CHUNK)
+    with path.open("rb") as one, other.open("rb") as two:
+        one.seek(7)
+        assert digest_of(one.fileno()) == digest_of(two.fileno()) != EMPTY_DIGEST
+        assert one.tell() == 7
+    (tmp_path / "e").touch()
+    with (tmp_path / "e").open("rb") as empty:
+        assert digest_of(empty.fileno()) == EMPTY_DIGEST
+
+
+async def test_an_unrecorded_node_is_not_opened(drives: Drives, memory: Memory) -> None:
+    """A placeholder whose session was killed before it was on record is made anew, not read as it is."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive:
+        with open(drive.mirror.tree.real(b"f"), "wb") as file:
+            file.write(b"\0" * 7)
+        assert await drive.read(b"f") == b"content"
+        file_ = await drive.mirror.open(b"f", os.O_RDONLY, opening())
+        os.close(file_)

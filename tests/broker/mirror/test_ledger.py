@@ -1,0 +1,224 @@
+"""The ledger: records survive, sessions see each other's, and nothing that is out of date comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from remotes.conftest import ROOT
+
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.shared import Generation
+from broker.remotes.protocol import Version
+
+
+def record(ino: int, *, dirty: bool = False, hydrated: bool = False, version: str = "1") -> Record:
+    return Record(ino, Version(version), hydrated, dirty, 10, 20, 0o100644, 1, 8, b"digest", "identity")
+
+
+class Session:
+    """A ledger with the counters that it tells the others by."""
+
+    def __init__(self, directory: Path) -> None:
+        self.generation = Generation(str(directory / "generation"))
+        self.ledger = Ledger(str(directory / "ledger.sqlite"), self.generation)
+
+    def __enter__(self) -> Ledger:
+        return self.ledger
+
+    def __exit__(self, *_: object) -> None:
+        self.ledger.close()
+        self.generation.close()
+
+
+async def test_a_record_comes_back_as_it_was_put(tmp_path: Path) -> None:
+    """Every column survives a new session, and an inode without a record has none."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1, dirty=True), record(2**62, hydrated=True))
+    with Session(tmp_path) as ledger:
+        assert ledger.peek(1) is None
+        assert await ledger.get_many((1, 2**62, 3)) == {
+            1: record(1, dirty=True),
+            2**62: record(2**62, hydrated=True),
+        }
+        assert ledger.peek(1) == record(1, dirty=True)
+
+
+async def test_add_leaves_what_is_there(tmp_path: Path) -> None:
+    """A late record of a placeholder does not overwrite that of the dirty file which has its number by now."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1, dirty=True))
+        await ledger.add(record(1, version="2"), record(2))
+        assert await ledger.get(1) == record(1, dirty=True)
+        assert await ledger.get(2) == record(2)
+
+
+async def test_more_records_than_one_query_can_name(tmp_path: Path) -> None:
+    """Batches leave none out."""
+    with Session(tmp_path) as ledger:
+        await ledger.add(*(record(ino) for ino in range(1, 1502)))
+    with Session(tmp_path) as ledger:
+        assert len(await ledger.get_many(range(1, 2000))) == 1501
+
+
+async def test_mark_dirty_finds_only_what_is_on_record(tmp_path: Path) -> None:
+    """A dropped node is not brought back by an open for writing that looked at it before."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1))
+        assert await ledger.mark_dirty(1)
+        assert await ledger.get(1) == record(1, dirty=True, hydrated=True)
+        await ledger.drop(1)
+        assert not await ledger.mark_dirty(1)
+        assert await ledger.get(1) is None
+
+
+async def test_drop_clean_keeps_all_when_one_is_dirty(tmp_path: Path) -> None:
+    """A folder with something dirty below it is not forgotten in part."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1), record(2, dirty=True))
+        assert not await ledger.drop_clean(1, 2)
+        assert set(await ledger.get_many((1, 2))) == {1, 2}
+        assert await ledger.drop_clean(1, 3)
+        assert await ledger.get(1) is None
+
+
+async def test_dirty_is_read_from_the_database(tmp_path: Path) -> None:
+    """What another session has marked dirty is found, cached or not."""
+    with Session(tmp_path) as one, Session(tmp_path) as other:
+        await one.put(record(1), record(2))
+        assert await other.get(1) == record(1)
+        await one.mark_dirty(1)
+        assert [each.ino for each in await other.dirty()] == [1]
+
+
+async def test_another_session_makes_the_cache_invalid(tmp_path: Path) -> None:
+    """Neither peek nor get give what another session has changed or dropped."""
+    with Session(tmp_path) as one, Session(tmp_path) as other:
+        await one.put(record(1), record(2))
+        assert set(await other.get_many((1, 2))) == {1, 2}
+        await one.put(record(1, version="2"))
+        await one.drop(2)
+        assert other.peek(1) is None
+        assert await other.get_many((1, 2)) == {1: record(1, version="2")}
+        assert other.peek(1) == record(1, version="2")
+        assert other.last(2) is None
+
+
+async def test_own_changes_leave_the_cache_valid(tmp_path: Path) -> None:
+    """A session alone never reads back what it has written."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1))
+        await ledger.mark_dirty(1)
+        assert ledger.peek(1) == record(1, dirty=True, hydrated=True)
+
+
+async def test_a_cache_emptied_in_the_middle_of_a_query_loses_no_record(tmp_path: Path) -> None:
+    """What was at hand when a query began is in its answer: "no record" would let a dirty file go."""
+    with Session(tmp_path) as one, Session(tmp_path) as other:
+        await one.put(record(1, dirty=True), record(2), record(3))
+        await other.get(1)
+        asking = asyncio.ensure_future(other.get_many((1, 2)))
+        await asyncio.sleep(0)
+        await one.put(record(3, version="2"))
+        await other.get(3)
+        assert set(await asking) == {1, 2}
+
+
+async def test_an_answer_from_before_a_change_is_not_cached(tmp_path: Path) -> None:
+    """A query overtaken by another session's change, which somebody has noticed meanwhile, is not remembered."""
+    with Session(tmp_path) as one, Session(tmp_path) as other:
+        await one.put(record(1), record(2))
+        asking = asyncio.ensure_future(other.get(1))
+        await asyncio.sleep(0)
+        other._thread.submit(lambda: None).result()  # The query has been answered; its answer waits in the loop.
+        change_in_another_process(tmp_path)
+        noticing = asyncio.ensure_future(other.get(2))
+        await asyncio.gather(asking, noticing)
+        found = await other.get(1)
+        assert found is not None and found.version == "9"
+
+
+def change_in_another_process(directory: Path) -> None:
+    script = (
+        "import asyncio, sys; from pathlib import Path; from mirror.test_ledger import Session, record\n"
+        "with Session(Path(sys.argv[1])) as ledger: asyncio.run(ledger.put(record(1, version='9')))"
+    )
+    path = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests/broker')!r}]\n"
+    subprocess.run([sys.executable, "-c", path + script, str(directory)], check=True)
+
+
+async def test_a_cancelled_change_is_not_taken_for_undone(tmp_path: Path) -> None:
+    """The thread may finish what nobody waits for any more: the cache must not say otherwise."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1))
+        changing = asyncio.ensure_future(ledger.mark_dirty(1))
+        await asyncio.sleep(0)
+        ledger._thread.submit(lambda: None).result()
+        changing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await changing
+        assert await ledger.get(1) == record(1, dirty=True, hydrated=True)
+
+
+async def test_a_failed_change_leaves_nothing(tmp_path: Path) -> None:
+    """An error in the middle is rolled back, and the ledger goes on."""
+    with Session(tmp_path) as ledger:
+        with pytest.raises(sqlite3.Error):
+            await ledger.put(record(1), replace(record(2), version=None))  # type: ignore[arg-type]
+        assert await ledger.get_many((1, 2)) == {}
+        await ledger.put(record(1))
+        assert await ledger.get(1) == record(1)
+
+
+def test_sessions_that_start_and_write_together_do_not_fail(tmp_path: Path) -> None:
+    """Eight processes make the ledger at once and change it: none sees "database is locked", nothing is lost.
+
+    They wait for one another just before, as the sessions of a pipeline on a new mirror may.
+    """
+    script = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests/broker')!r}]\n"
+        "import asyncio; from pathlib import Path; from mirror.test_ledger import Session, record\n"
+        "async def work(ledger, first):\n"
+        "    for ino in range(first, first + 50): await ledger.put(record(ino))\n"
+        "print(flush=True); sys.stdin.readline()\n"
+        "with Session(Path(sys.argv[1])) as ledger: asyncio.run(work(ledger, int(sys.argv[2])))\n"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path), str(1 + 50 * number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(8)
+    ]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in running:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdin.close()
+        process.stdout.close()
+    assert [process.wait(60) for process in running] == [0] * 8
+    with Session(tmp_path) as ledger:
+        assert len(asyncio.run(ledger.get_many(range(1, 500)))) == 400
+
+
+def test_a_kill_keeps_what_was_confirmed(tmp_path: Path) -> None:
+    """What put has returned for is on record after kill -9 of the session."""
+    script = (
+        f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests/broker')!r}]\n"
+        "import asyncio, os, signal; from pathlib import Path; from mirror.test_ledger import Session, record\n"
+        "async def work():\n"
+        "    session = Session(Path(sys.argv[1]))\n"
+        "    await session.ledger.put(record(7, dirty=True))\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "asyncio.run(work())\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path)]).returncode == -9
+    with Session(tmp_path) as ledger:
+        assert [each.ino for each in asyncio.run(ledger.dirty())] == [7]

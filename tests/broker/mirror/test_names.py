@@ -1,0 +1,365 @@
+"""Names: made, moved and removed here and on the remote, or neither here nor there."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import stat
+from collections.abc import Awaitable, Callable
+
+import pytest
+from remotes.memory import Memory
+from remotes.plans import Moment, Plan
+
+from broker.errors import errno_of
+from broker.remotes.protocol import (
+    AlreadyExists,
+    Capabilities,
+    NotEmpty,
+    NotFound,
+    RemoteError,
+    Unavailable,
+)
+
+from .drive import WRITE, Drive, Drives, calling, content_of, store, tree_of
+
+
+async def test_all_that_is_made_is_on_the_remote_at_once(drives: Drives, memory: Memory) -> None:
+    """With its mode, when the call returns."""
+    async with drives() as drive:
+        await drive.mkdir(b"d", 0o750)
+        await drive.symlink(b"d/s", b"../x")
+        await drive.write(b"d/f", b"", mode=0o640)
+        await drive.link(b"d/f", b"d/g")
+        await drive.mirror.mknod(b"d/p", calling(os.mkfifo, 0o600))
+        await drive.mirror.mknod(b"d/r", calling(os.mknod, stat.S_IFREG | 0o604))
+        assert tree_of(memory) == {
+            b"d": (stat.S_IFDIR | 0o750, b""),
+            b"d/s": (stat.S_IFLNK, b"../x"),
+            b"d/f": (stat.S_IFREG | 0o640, b""),
+            b"d/g": (stat.S_IFREG | 0o640, b""),
+            b"d/p": (stat.S_IFIFO | 0o600, b""),
+            b"d/r": (stat.S_IFREG | 0o604, b""),
+        }
+        assert await drive.names(b"d") == {b"s", b"f", b"g", b"p", b"r"}
+
+
+async def test_renames_and_removals(drives: Drives, memory: Memory) -> None:
+    """Over a file, of a folder with content, an exchange; what is gone is gone on both sides."""
+    for path in (b"a", b"b", b"d/e/f", b"x/y"):
+        await store(memory, path, path)
+    async with drives() as drive:
+        await drive.rename(b"a", b"b")
+        await drive.rename(b"d", b"x/d")
+        await drive.stat(b"x/y")
+        await drive.mirror.rename(b"b", b"x/y", _exchange, replace=True, exchange=True)
+        assert await drive.read(b"b") == b"x/y"
+        assert await drive.read(b"x/y") == b"a"
+        assert await drive.read(b"x/d/e/f") == b"d/e/f"
+        assert await drive.stat(b"d") is None
+        await drive.unlink(b"x/d/e/f")
+        await drive.rmdir(b"x/d/e")
+        assert set(tree_of(memory)) == {b"b", b"x", b"x/y", b"x/d"}
+
+
+def _exchange(old: bytes, new: bytes) -> int:
+    os.rename(old, old + b"-aside")
+    os.rename(new, old)
+    os.rename(old + b"-aside", new)
+    return 0
+
+
+FAILING: dict[str, Callable[[Drive], Awaitable[object]]] = {
+    "write": lambda drive: drive.open(b"new", WRITE),
+    "mkdir": lambda drive: drive.mkdir(b"new"),
+    "symlink": lambda drive: drive.symlink(b"new", b"x"),
+    "mknod": lambda drive: drive.mirror.mknod(b"new", calling(os.mkfifo)),
+    "link": lambda drive: drive.link(b"f", b"new"),
+    "remove": lambda drive: drive.unlink(b"f"),
+    "rmdir": lambda drive: drive.rmdir(b"empty"),
+    "rename": lambda drive: drive.rename(b"f", b"g"),
+    "exchange": lambda drive: drive.mirror.rename(b"f", b"g", _exchange, replace=True, exchange=True),
+    "set_attributes": lambda drive: drive.chmod(b"f", 0o4700),
+}
+
+
+@pytest.mark.parametrize("operation", FAILING)
+async def test_a_failing_remote_leaves_all_as_it_was(
+    drives: Drives, memory: Memory, plan: Plan, operation: str
+) -> None:
+    """For this session and another, at once: names, content and modes, dirty or not; the error is the caller's."""
+    await store(memory, b"f", b"1")
+    await store(memory, b"g", b"2")
+    await store(memory, b"empty/x", b"")
+    await memory.remove(b"empty/x")
+    async with drives() as drive, drives() as other:
+        for each in (drive, other):
+            assert await each.names() == {b"f", b"g", b"empty"}
+        before = tree_of(memory)
+        plan.fail(operation, NotEmpty)
+        with pytest.raises(RemoteError):
+            await FAILING[operation](drive)
+        for each in (drive, other):
+            assert await each.names() == {b"f", b"g", b"empty"}
+            assert [await each.read(name) for name in (b"f", b"g")] == [b"1", b"2"]
+            found = await each.stat(b"f")
+            assert found is not None and found.st_mode == stat.S_IFREG | 0o644
+            assert await each.names(b"empty") == set()
+        assert tree_of(memory) == before
+        assert os.listdir(drive.mirror.tree.staging) == []
+
+
+async def test_dirty_content_comes_back_when_its_removal_fails(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """It may be the only copy: after a failed unlink, or rename over it, it is still there, and pushed later."""
+    async with drives() as drive:
+        for name in (b"f", b"g"):
+            plan.fail("write", path=name, times=0)
+            file = await drive.open(name, WRITE)
+            os.write(file, name)
+            plan.fail("write", path=name)
+            with pytest.raises(Unavailable):
+                await drive.close(file)
+        plan.fail("remove")
+        with pytest.raises(Unavailable):
+            await drive.unlink(b"f")
+        plan.fail("rename")
+        with pytest.raises(Unavailable):
+            await drive.rename(b"f", b"g")
+        assert [await drive.read(name) for name in (b"f", b"g")] == [b"f", b"g"]
+        assert await drive.flush() == []
+        assert [content_of(memory, name) for name in (b"f", b"g")] == [b"f", b"g"]
+
+
+async def test_dirty_files_are_renamed_and_removed(drives: Drives, memory: Memory) -> None:
+    """What is written after a rename is pushed to the new name; after an unlink, nowhere."""
+    async with drives() as drive:
+        await drive.mkdir(b"d")
+        renamed = await drive.open(b"d/f", WRITE)
+        removed = await drive.open(b"d/g", WRITE)
+        replaced = await drive.open(b"d/h", WRITE)
+        await drive.rename(b"d/f", b"d/h")
+        await drive.rename(b"d", b"e")
+        await drive.unlink(b"e/g")
+        for file in (renamed, removed, replaced):
+            os.write(file, b"%d" % file)
+            await drive.close(file)
+        assert await drive.flush() == []
+        assert await drive.dirty() == set()
+        assert set(tree_of(memory)) == {b"e", b"e/h"}
+        assert content_of(memory, b"e/h") == b"%d" % renamed
+
+
+CHANGES: dict[str, tuple[Callable[[Drive], Awaitable[None]], bytes | None]] = {
+    "rename": (lambda drive: drive.rename(b"d/e/f", b"d/e/g"), b"d/e/g"),
+    "rename of a folder above": (lambda drive: drive.rename(b"d", b"moved"), b"moved/e/f"),
+    "rename over": (lambda drive: drive.rename(b"d/e/other", b"d/e/f"), None),
+    "unlink": (lambda drive: drive.unlink(b"d/e/f"), None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_push_on_its_way_is_waited_for(drives: Drives, memory: Memory, plan: Plan, change: str) -> None:
+    """A change of the name of what is being pushed, or of a folder above it, makes no conflict of it."""
+    work, remains = CHANGES[change]
+    await store(memory, b"d/e/other", b"other")
+    async with drives() as drive:
+        file = await drive.open(b"d/e/f", WRITE)
+        os.write(file, b"content")
+        gate = plan.hold("write")
+        pushing = asyncio.ensure_future(drive.close(file))
+        await gate.reached
+        changing = asyncio.ensure_future(work(drive))
+        await asyncio.sleep(0.02)
+        assert not changing.done()
+        gate.open()
+        await asyncio.gather(pushing, changing)
+        assert await drive.flush() == []
+        assert drive.said == []
+        assert await drive.dirty() == set()
+    left = {path: content for path, (mode, content) in tree_of(memory).items() if content}
+    assert {path for path, content in left.items() if content == b"content"} == ({remains} if remains else set())
+    assert not any(b"conflict" in path for path in left)
+
+
+async def test_what_the_remote_has_already(drives: Drives, memory: Memory) -> None:
+    """A name that appeared there since it was looked up is EEXIST, and shown from then on."""
+    async with drives() as drive:
+        for name in (b"f", b"d", b"s"):
+            assert await drive.stat(name) is None
+            await store(memory, name, b"theirs")
+        with pytest.raises(FileExistsError):
+            await drive.open(b"f", WRITE | os.O_EXCL)
+        with pytest.raises(FileExistsError):
+            await drive.mirror.mkdir(b"d", calling(os.mkdir))
+        with pytest.raises(FileExistsError):
+            await drive.mirror.symlink(b"s", b"x", lambda real: os.symlink(b"x", real) or 0)
+        assert [await drive.read(name) for name in (b"f", b"d", b"s")] == [b"theirs"] * 3
+
+
+async def test_creating_what_appeared_meanwhile_opens_it(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """open(O_CREAT) without O_EXCL, on a name that another host makes at the same moment."""
+    async with drives() as drive:
+        gate = plan.hold("write", path=b"f")
+        opening = asyncio.ensure_future(drive.open(b"f", os.O_RDWR | os.O_CREAT))
+        await gate.reached
+        await store(memory, b"f", b"theirs")
+        gate.open()
+        file = await opening
+        assert os.read(file, 10) == b"theirs"
+        os.close(file)
+
+
+async def test_what_is_gone_already_can_be_removed(drives: Drives, memory: Memory) -> None:
+    """Another host was faster: the unlink of a name that was there when it was looked up succeeds."""
+    await store(memory, b"f", b"")
+    async with drives() as drive:
+        await drive.stat(b"f")
+        await memory.remove(b"f")
+        await drive.unlink(b"f")
+        assert await drive.stat(b"f") is None
+
+
+async def test_a_folder_that_is_not_empty_there(drives: Drives, memory: Memory) -> None:
+    """A file that another host made is found before rmdir, or reported by the remote; it stays either way."""
+    await store(memory, b"d/f", b"")
+    async with drives() as drive:
+        with pytest.raises(OSError) as caught:
+            await drive.rmdir(b"d")
+        assert caught.value.errno == errno.ENOTEMPTY
+        await drive.unlink(b"d/f")
+        await store(memory, b"d/g", b"")
+        with pytest.raises(NotEmpty):
+            await drive.rmdir(b"d")
+        assert content_of(memory, b"d/g") == b""
+        assert await drive.stat(b"d") is not None
+
+
+async def test_the_kernel_judges_first(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """What a local file system refuses never reaches the remote."""
+    await store(memory, b"f", b"")
+    await store(memory, b"d/x", b"")
+    async with drives() as drive:
+        await drive.names()
+        await drive.names(b"d")
+        plan.calls.clear()
+        refused: list[tuple[int, Callable[[], Awaitable[object]]]] = [
+            (errno.EEXIST, lambda: drive.mkdir(b"f")),
+            (errno.EISDIR, lambda: drive.unlink(b"d")),
+            (errno.ENOTDIR, lambda: drive.rename(b"d", b"f")),
+            (errno.EISDIR, lambda: drive.rename(b"f", b"d")),
+            (errno.EINVAL, lambda: drive.rename(b"d", b"d/below")),
+            (errno.ENOTEMPTY, lambda: drive.rmdir(b"d")),
+        ]
+        for number, work in refused:
+            with pytest.raises(OSError) as caught:
+                await work()
+            assert caught.value.errno == number
+        changes = {"mkdir", "remove", "rmdir", "rename", "write", "set_attributes"}
+        assert not changes & {call.operation for call in plan.calls}
+
+
+async def test_a_rename_to_another_name_of_the_same_file(drives: Drives, memory: Memory) -> None:
+    """It does nothing (rename(2)); both names stay."""
+    await store(memory, b"a", b"1")
+    await memory.link(b"a", b"b")
+    async with drives() as drive:
+        await drive.names()
+        await drive.rename(b"a", b"b")
+        assert await drive.names() == {b"a", b"b"}
+        assert set(tree_of(memory)) == {b"a", b"b"}
+
+
+async def test_links_of_one_file_stay_one(drives: Drives, memory: Memory) -> None:
+    """After a link and the removal of one name, the other has the same inode, one link, and is not fetched again."""
+    await store(memory, b"a", b"1")
+    async with drives() as drive:
+        assert await drive.read(b"a") == b"1"
+        await drive.link(b"a", b"b")
+        both = [await drive.stat(name) for name in (b"a", b"b")]
+        assert both[0] is not None and both[1] is not None and both[0].st_ino == both[1].st_ino
+        assert drive.mirror.shown(b"a", both[0].st_ino).nlink == 2
+        await drive.unlink(b"a")
+        assert await drive.read(b"b") == b"1"
+        found = await drive.stat(b"b")
+        assert found is not None and found.st_ino == both[0].st_ino
+        assert drive.mirror.shown(b"b", found.st_ino).nlink == 1
+        assert memory.reads == 1
+
+
+@pytest.mark.parametrize("missing", ["symlinks", "hard_links", "special_files"])
+async def test_what_the_remote_cannot_keep_is_eperm(drives: Drives, missing: str) -> None:
+    """As on a Linux file system without it; and nothing of it is left."""
+    capabilities = {name: name != missing for name in ("symlinks", "hard_links", "special_files")}
+    memory = Memory(Capabilities(owners=True, **capabilities))
+    await store(memory, b"f", b"")
+    async with drives(remote=memory) as drive:
+        work = {
+            "symlinks": lambda: drive.symlink(b"s", b"x"),
+            "hard_links": lambda: drive.link(b"f", b"s"),
+            "special_files": lambda: drive.mirror.mknod(b"s", calling(os.mkfifo)),
+        }[missing]
+        with pytest.raises(PermissionError) as caught:
+            await work()
+        assert caught.value.errno == errno.EPERM
+        assert await drive.names() == {b"f"}
+
+
+@pytest.mark.parametrize("flags", [os.O_RDWR | os.O_CREAT, os.O_RDONLY | os.O_CREAT])
+async def test_a_set_id_file_is_made_there_and_not_here(drives: Drives, memory: Memory, flags: int) -> None:
+    """open(2) with mode 04755, and mknod(2): the remote has the bits, the mirror's inode never."""
+    async with drives() as drive:
+        await drive.write(b"f", b"x" if flags & os.O_RDWR else b"", flags, mode=0o4755)
+        await drive.mirror.mknod(b"g", calling(os.mknod, stat.S_IFREG | 0o2711))
+        assert (memory._find(b"f").mode & 0o7777, memory._find(b"g").mode & 0o7777) == (0o4755, 0o2711)
+        for name, mode in ((b"f", 0o755), (b"g", 0o711)):
+            found = await drive.stat(name)
+            assert found is not None and stat.S_IMODE(found.st_mode) == mode
+
+
+async def test_a_lost_answer(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """The remote did it, but its answer was lost: the error is reported, and then both agree."""
+    await store(memory, b"f", b"1")
+    async with drives() as drive:
+        for operation, work in (
+            ("mkdir", lambda: drive.mkdir(b"d")),
+            ("rename", lambda: drive.rename(b"f", b"g")),
+        ):
+            plan.fail(operation, moment=Moment.AFTER)
+            with pytest.raises(Unavailable) as caught:
+                await work()
+            assert errno_of(caught.value) == errno.EIO
+        drive.mirror._lookup._ttl = 0
+        assert await drive.names() == {b"d", b"g"}
+        assert await drive.read(b"g") == b"1"
+
+
+async def test_errors_of_the_remote_are_translated(drives: Drives, plan: Plan) -> None:
+    """An AlreadyExists of the remote is an EEXIST like the kernel's, others keep their type."""
+    async with drives() as drive:
+        plan.fail("mkdir", AlreadyExists)
+        with pytest.raises(FileExistsError):
+            await drive.mkdir(b"d")
+        plan.fail("mkdir", NotFound)
+        with pytest.raises(NotFound):
+            await drive.mkdir(b"d")
+
+
+async def test_an_inode_number_that_is_used_again_has_no_past(drives: Drives, memory: Memory) -> None:
+    """Files that get the number of a removed, replaced or overwritten one are what they are."""
+    async with drives() as drive:
+        for turn in range(30):
+            path = b"f%d" % (turn % 3)
+            if await drive.stat(path) is not None:
+                await drive.unlink(path)
+            await store(memory, path, b"%d" % turn)
+            drive.mirror._lookup.distrust(path)
+            assert await drive.read(path) == b"%d" % turn
+            await drive.write(b"g", b"x%d" % turn)
+            await drive.mkdir(b"d")
+            await drive.mkdir(b"d2")
+            await drive.rename(b"d2", b"d")
+            await drive.rename(b"g", b"h")
+            assert await drive.read(b"h") == b"x%d" % turn
+            await drive.rmdir(b"d")
+        assert await drive.flush() == []
