@@ -38,8 +38,10 @@ def verdict(call: Call) -> Reply | None:
     Flags that do not exist are EINVAL however wrong the path is; times that are both UTIME_OMIT are a success.
     """
     pointers = CHECKED.get(call.row.name)
-    if pointers is None or call.trapped.arch != native.AUDIT_ARCH_X86_64:
-        return None  # the structures of i386 are others
+    if pointers is None:
+        return None
+    if call.trapped.arch == native.AUDIT_ARCH_I386 and call.row.name == "utimensat":
+        pointers = {2: 16}  # struct old_timespec32
     try:
         buffers = {index: call.memory(index, size) for index, size in pointers.items() if call.unsigned(index)}
         paths = {path: NOWHERE for _, path in call.row.paths}

@@ -27,11 +27,31 @@ def opening(mode: int = 0o644) -> Callable[[bytes, int], int]:
     return lambda real, flags: os.open(real, flags | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
 
 
-def calling(work: Callable[..., object], *arguments: object) -> Callable[..., int]:
-    """A call on real paths that gives 0 or raises OSError."""
+def calling(work: Callable[..., object], *arguments: object, **named: object) -> Callable[..., int]:
+    """A call on real paths, and these arguments, that gives 0 or raises OSError."""
 
     def act(*paths: bytes) -> int:
-        work(*paths, *arguments)
+        work(*paths, *arguments, **named)
+        return 0
+
+    return act
+
+
+def on_descriptor(work: Callable[..., object], *arguments: object) -> Callable[..., int]:
+    """A call on a descriptor, which the path that leads to the same node has no part in."""
+
+    def act(*paths: bytes) -> int:
+        work(*arguments)
+        return 0
+
+    return act
+
+
+def symlinking(target: bytes) -> Callable[..., int]:
+    """symlink(2) with that text."""
+
+    def act(path: bytes) -> int:
+        os.symlink(target, path)
         return 0
 
     return act
@@ -95,7 +115,7 @@ class Drive:
 
     async def symlink(self, path: bytes, target: bytes) -> None:
         await self.stat(path)
-        await self.mirror.symlink(path, target, lambda real: os.symlink(target, real) or 0)
+        await self.mirror.symlink(path, target, symlinking(target))
 
     async def link(self, old: bytes, new: bytes) -> None:
         await self.stat(old)
@@ -133,9 +153,9 @@ class Drive:
 class Drives:
     """Sessions on the mirror in one directory."""
 
-    def __init__(self, directory: str, memory: Memory, plan: Plan) -> None:
+    def __init__(self, directory: str, remote: Remote, plan: Plan) -> None:
         self.directory = directory
-        self.remote: Remote = Faulty(memory, plan)
+        self.remote: Remote = Faulty(remote, plan)
         self.open = 0
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from remotes.plans import Plan
 
 from broker.remotes.protocol import BadAnswer, Capabilities, Changes, Unavailable
 
-from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, store
+from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, on_descriptor, store
 
 
 async def test_changes_go_through(drives: Drives, memory: Memory, plan: Plan) -> None:
@@ -21,7 +21,7 @@ async def test_changes_go_through(drives: Drives, memory: Memory, plan: Plan) ->
     await store(memory, b"f", b"content")
     async with drives() as drive:
         await drive.chmod(b"f", 0o600)
-        await drive.mirror.change(b"f", lambda real: os.utime(real, ns=(1, 10**18)) or 0)
+        await drive.mirror.change(b"f", calling(os.utime, ns=(1, 10**18)))
         if os.geteuid() == 0:
             await drive.mirror.change(b"f", calling(os.chown, 1234, 2345))
             assert (memory._find(b"f").uid, memory._find(b"f").gid) == (1234, 2345)
@@ -45,7 +45,7 @@ async def test_a_refused_change_is_taken_back(drives: Drives, memory: Memory, pl
     """Mode and times in the mirror are as before."""
     await store(memory, b"f", b"", mode=0o640, mtime_ns=10**18)
     async with drives() as drive:
-        for work in (calling(os.chmod, 0o4777), lambda real: os.utime(real) or 0):
+        for work in (calling(os.chmod, 0o4777), calling(os.utime)):
             plan.fail("set_attributes")
             with pytest.raises(Unavailable):
                 await drive.mirror.change(b"f", work)
@@ -54,7 +54,7 @@ async def test_a_refused_change_is_taken_back(drives: Drives, memory: Memory, pl
 
 
 async def changed_by_descriptor(drive: Drive, path: bytes, file: int, mode: int) -> None:
-    await drive.mirror.change(path, lambda real: os.fchmod(file, mode) or 0, writing=True)
+    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=True)
 
 
 async def test_set_id_bits_go_to_the_remote_alone(drives: Drives, memory: Memory) -> None:
@@ -74,7 +74,7 @@ async def test_set_id_bits_go_to_the_remote_alone(drives: Drives, memory: Memory
             assert found is not None and found.st_mode & 0o7777 == mode
             assert drive.mirror.shown(name, found.st_ino).set_id == bits
         await drive.read(b"f")
-        await drive.mirror.change(b"f", lambda real: os.utime(real) or 0)
+        await drive.mirror.change(b"f", calling(os.utime))
         assert memory._find(b"f").mode & 0o7777 == 0o4755
         await drive.chmod(b"f", 0o755)
         assert memory._find(b"f").mode & 0o7777 == 0o755
@@ -113,7 +113,7 @@ async def test_the_owner_of_a_file_being_written_arrives(drives: Drives, memory:
     await store(memory, b"f", b"1")
     async with drives() as drive:
         file = await drive.open(b"f", os.O_RDWR)
-        await drive.mirror.change(b"f", lambda real: os.fchown(file, 7, 8) or 0, writing=True)
+        await drive.mirror.change(b"f", on_descriptor(os.fchown, file, 7, 8), writing=True)
         await drive.close(file)
         await drive.flush()
         assert (memory._find(b"f").uid, memory._find(b"f").gid) == (7, 8)
@@ -128,10 +128,8 @@ async def test_extended_attributes(drives: Drives, memory: Memory) -> None:
         assert await drive.read(b"f") == b"content"
         await drive.mirror.load_xattrs(b"f")
         assert {name: os.getxattr(real, name) for name in os.listxattr(real)} == {"user.theirs": b"1"}
-        await drive.mirror.set_xattr(b"f", b"user.ours", b"2", lambda real: os.setxattr(real, "user.ours", b"2") or 0)
-        await drive.mirror.set_xattr(
-            b"f", b"user.theirs", None, lambda real: os.removexattr(real, "user.theirs") or 0
-        )
+        await drive.mirror.set_xattr(b"f", b"user.ours", b"2", calling(os.setxattr, "user.ours", b"2"))
+        await drive.mirror.set_xattr(b"f", b"user.theirs", None, calling(os.removexattr, "user.theirs"))
         assert await memory.get_xattrs(b"f") == {b"user.ours": b"2"}
         await memory.set_xattr(b"f", b"user.ours", b"3")
         await drive.mirror.load_xattrs(b"f")
@@ -147,7 +145,7 @@ async def test_an_extended_attribute_that_was_refused_is_not_shown(
     async with drives() as drive:
         plan.fail("set_xattr")
         with pytest.raises(Unavailable):
-            await drive.mirror.set_xattr(b"f", b"user.a", b"1", lambda real: os.setxattr(real, "user.a", b"1") or 0)
+            await drive.mirror.set_xattr(b"f", b"user.a", b"1", calling(os.setxattr, "user.a", b"1"))
         await drive.mirror.load_xattrs(b"f")
         assert os.listxattr(drive.mirror.tree.real(b"f")) == []
 

@@ -130,15 +130,15 @@ async def test_sessions_that_make_one_name(drives: Drives, memory: Memory) -> No
         for turn in range(10):
             path = b"f%d" % turn
             made = await asyncio.gather(
-                *(each.open(path, WRITE | os.O_EXCL) for each in (drive, other)), return_exceptions=True
+                *(session.open(path, WRITE | os.O_EXCL) for session in (drive, other)), return_exceptions=True
             )
             assert sum(isinstance(each, FileExistsError) for each in made) == 1
-            file = next(each for each in made if isinstance(each, int))
-            again = await asyncio.gather(*(each.open(path, os.O_RDWR | os.O_CREAT) for each in (drive, other)))
-            for each in (file, *again):
-                os.close(each)
-        for each in (drive, other):
-            assert await each.flush() == []
+            again = await asyncio.gather(*(session.open(path, os.O_RDWR | os.O_CREAT) for session in (drive, other)))
+            for file in (*made, *again):
+                if isinstance(file, int):
+                    os.close(file)
+        for session in (drive, other):
+            assert await session.flush() == []
 
 
 PIPELINE = f"""

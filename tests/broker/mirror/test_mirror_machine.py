@@ -22,7 +22,7 @@ from remotes.plans import Plan
 from broker.errors import errno_of
 from broker.remotes.protocol import RemoteError, Unavailable
 
-from .drive import WRITE, Drive, Drives, tree_of
+from .drive import FOREVER, WRITE, Drive, Drives, tree_of
 
 NAMES = st.sampled_from([b"a", b"b", b"c"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map(b"/".join)
@@ -45,7 +45,7 @@ class MirrorAgainstDirectory(RuleBasedStateMachine):
         self.runner.get_loop()
         self.stack = AsyncExitStack()
         drives = Drives(os.path.join(self.directory, "mirror"), self.memory, self.plan)
-        self.sessions = [self.run(self.stack.enter_async_context(drives())) for _ in range(2)]
+        self.sessions = [self.run(self.stack.enter_async_context(drives(ttl=ttl))) for ttl in (0, FOREVER)]
         self.files: list[tuple[Drive, int, int]] = []
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:

@@ -22,7 +22,7 @@ from broker.remotes.protocol import (
     Unavailable,
 )
 
-from .drive import WRITE, Drive, Drives, calling, content_of, store, tree_of
+from .drive import WRITE, Drive, Drives, calling, content_of, store, symlinking, tree_of
 
 
 async def test_all_that_is_made_is_on_the_remote_at_once(drives: Drives, memory: Memory) -> None:
@@ -193,7 +193,7 @@ async def test_what_the_remote_has_already(drives: Drives, memory: Memory) -> No
         with pytest.raises(FileExistsError):
             await drive.mirror.mkdir(b"d", calling(os.mkdir))
         with pytest.raises(FileExistsError):
-            await drive.mirror.symlink(b"s", b"x", lambda real: os.symlink(b"x", real) or 0)
+            await drive.mirror.symlink(b"s", b"x", symlinking(b"x"))
         assert [await drive.read(name) for name in (b"f", b"d", b"s")] == [b"theirs"] * 3
 
 
@@ -294,13 +294,13 @@ async def test_what_the_remote_cannot_keep_is_eperm(drives: Drives, missing: str
     memory = Memory(Capabilities(owners=True, **capabilities))
     await store(memory, b"f", b"")
     async with drives(remote=memory) as drive:
-        work = {
+        kinds: dict[str, Callable[[], Awaitable[object]]] = {
             "symlinks": lambda: drive.symlink(b"s", b"x"),
             "hard_links": lambda: drive.link(b"f", b"s"),
             "special_files": lambda: drive.mirror.mknod(b"s", calling(os.mkfifo)),
-        }[missing]
+        }
         with pytest.raises(PermissionError) as caught:
-            await work()
+            await kinds[missing]()
         assert caught.value.errno == errno.EPERM
         assert await drive.names() == {b"f"}
 
@@ -321,13 +321,10 @@ async def test_a_lost_answer(drives: Drives, memory: Memory, plan: Plan) -> None
     """The remote did it, but its answer was lost: the error is reported, and then both agree."""
     await store(memory, b"f", b"1")
     async with drives() as drive:
-        for operation, work in (
-            ("mkdir", lambda: drive.mkdir(b"d")),
-            ("rename", lambda: drive.rename(b"f", b"g")),
-        ):
+        for operation, work in (("mkdir", drive.mkdir(b"d")), ("rename", drive.rename(b"f", b"g"))):
             plan.fail(operation, moment=Moment.AFTER)
             with pytest.raises(Unavailable) as caught:
-                await work()
+                await work
             assert errno_of(caught.value) == errno.EIO
         drive.mirror._lookup._ttl = 0
         assert await drive.names() == {b"d", b"g"}

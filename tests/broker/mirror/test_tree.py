@@ -19,6 +19,8 @@ from broker.mirror.nodes import changes_between, reopen
 from broker.mirror.tree import Tree
 from broker.remotes.protocol import Attributes, Changes, Version
 
+from .drive import calling
+
 TIME = 1_600_000_000_123_456_789
 
 
@@ -156,8 +158,8 @@ def test_symlinks_lead_nothing_out_of_the_tree(tree: Tree, tmp_path: Path) -> No
         lambda: tree.names(b"link/d"),
         lambda: tree.set_xattrs(b"link/f", {b"user.a": b"b"}),
         lambda: tree.drop_set_id(b"link/f"),
-        lambda: tree.run(lambda real: os.unlink(real) or 0, b"link/f"),
-        lambda: tree.run(lambda old, new: os.rename(old, new) or 0, b"f", b"link/new"),
+        lambda: tree.run(calling(os.unlink), b"link/f"),
+        lambda: tree.run(calling(os.rename), b"f", b"link/new"),
     ):
         with pytest.raises((FileNotFoundError, NotADirectoryError)):
             work()
@@ -324,7 +326,7 @@ async def test_making_placeholders_on_a_thread_does_not_hide_a_programs_change(t
 
     filling = asyncio.ensure_future(asyncio.to_thread(fill))
     await asyncio.sleep(0)
-    tree.run(lambda real: os.close(os.open(real, os.O_CREAT | os.O_WRONLY)) or 0, b"d/own")
+    tree.run(calling(lambda real: os.close(os.open(real, os.O_CREAT | os.O_WRONLY))), b"d/own")
     changed = os.stat(tree.real(b"d")).st_mtime_ns
     await filling
     assert os.stat(tree.real(b"d")).st_mtime_ns == changed != TIME

@@ -19,13 +19,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from remotes.conftest import ROOT
-from remotes.memory import ALL, Memory
+from remotes.memory import ALL, Memory, Node
 from remotes.plans import Moment, Plan
 
 from broker.mirror.conflicts import conflict_name
-from broker.remotes.protocol import NAME_MAX, Changes, NoSpace, Unavailable, VersionChanged, valid_name
+from broker.remotes.protocol import (
+    NAME_MAX,
+    Attributes,
+    Changes,
+    NoSpace,
+    Remote,
+    Unavailable,
+    Version,
+    VersionChanged,
+    valid_name,
+)
+from broker.remotes.registry import open_file
+from broker.settings import RemoteSettings
 
-from .drive import WRITE, Drive, Drives, content_of, opening, store, tree_of
+from .drive import WRITE, Drive, Drives, calling, content_of, opening, store, tree_of
 
 
 async def settled(drive: Drive) -> None:
@@ -98,12 +110,14 @@ async def test_only_what_changed_is_pushed(drives: Drives, memory: Memory, plan:
 
 async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan: Plan) -> None:
     """An fsync of what the remote has already is not nothing: it must survive a power loss."""
-    durable = []
+    asked = []
 
     class Noting(Memory):
-        async def write(self, *arguments: object, **named: object) -> object:  # type: ignore[override]
-            durable.append(named["durable"])
-            return await super().write(*arguments, **named)  # type: ignore[arg-type]
+        async def write(
+            self, path: bytes, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+        ) -> Attributes:
+            asked.append(durable)
+            return await super().write(path, source, base, changes, durable=durable)
 
     async with drives(remote=Noting(ALL)) as drive:
         file = await drive.open(b"f", WRITE)
@@ -111,7 +125,7 @@ async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan:
         await drive.mirror.written(os.fstat(file).st_ino, durable=False)
         await drive.mirror.written(os.fstat(file).st_ino, durable=True)
         await drive.close(file)
-    assert durable == [False, False, True]
+    assert asked == [False, False, True]
 
 
 async def test_pushed_again_when_the_last_copy_is_closed(drives: Drives, memory: Memory) -> None:
@@ -190,7 +204,7 @@ async def test_truncate(drives: Drives, memory: Memory) -> None:
     """truncate(2) is pushed when it returns, and leaves nothing dirty; one that fails changes nothing."""
     await store(memory, b"f", b"content")
     async with drives() as drive:
-        await drive.mirror.truncate(b"f", lambda real: os.truncate(real, 3) or 0)
+        await drive.mirror.truncate(b"f", calling(os.truncate, 3))
         assert content_of(memory, b"f") == b"con"
         assert await drive.dirty() == set()
 
@@ -345,7 +359,7 @@ async def test_a_change_of_attributes_hides_no_change_of_content(drives: Drives,
             await drive.rename(b"f", b"g")
             path = b"g"
         else:
-            await drive.mirror.set_xattr(b"f", b"user.a", b"1", lambda real: os.setxattr(real, "user.a", b"1") or 0)
+            await drive.mirror.set_xattr(b"f", b"user.a", b"1", calling(os.setxattr, "user.a", b"1"))
         assert await drive.read(path) == b"theirs"
 
 
@@ -368,10 +382,10 @@ async def test_coarse_times_do_not_keep_a_file_dirty(drives: Drives) -> None:
     for capabilities in (replace(ALL, time_resolution_ns=10**9), replace(ALL, times=False)):
 
         class Coarse(Memory):
-            def _change(self, node: object, changes: Changes) -> object:  # type: ignore[override]
-                super()._change(node, changes)  # type: ignore[arg-type]
-                node.mtime_ns = node.mtime_ns // 10**9 * 10**9  # type: ignore[attr-defined]
-                return node.attributes()  # type: ignore[attr-defined]
+            def _change(self, node: Node, changes: Changes) -> Attributes:
+                super()._change(node, changes)
+                node.mtime_ns = node.mtime_ns // 10**9 * 10**9
+                return node.attributes()
 
         remote = Coarse(capabilities)
         async with drives(remote=remote) as drive:
@@ -499,11 +513,8 @@ asyncio.run(work())
 """
 
 
-def share(path: str) -> object:
+def share(path: str) -> Remote:
     """The `file:` remote of a folder."""
-    from broker.remotes.registry import open_file
-    from broker.settings import RemoteSettings
-
     return open_file(RemoteSettings(Path(path).as_uri()))
 
 
@@ -515,7 +526,7 @@ def test_a_killed_session_is_recovered(tmp_path: Path) -> None:
     assert (tmp_path / "share/f").read_bytes() == b""
 
     async def recover() -> None:
-        async with Drives(where[0], share(where[1]), Plan())() as drive:  # type: ignore[arg-type]
+        async with Drives(where[0], share(where[1]), Plan())() as drive:
             assert await drive.recover() == []
             assert await drive.dirty() == set()
 
