@@ -14,7 +14,9 @@ fi
 .venv/bin/pip install --quiet --disable-pip-version-check .
 
 share=$(mktemp -d)
-trap 'rm -rf "$share"' EXIT
+XDG_CACHE_HOME=$(mktemp -d)
+export XDG_CACHE_HOME
+trap 'rm -rf "$share" "$XDG_CACHE_HOME"' EXIT
 echo "This file is on the drive." > "$share/hello.txt"
 .venv/bin/seccomp-drive exec -m "/drive=file://$share" sh -c 'ls -l /drive && cat /drive/hello.txt && cp /drive/hello.txt /drive/copy.txt'
 cmp "$share/hello.txt" "$share/copy.txt"

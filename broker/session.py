@@ -127,7 +127,7 @@ async def _mirror(settings: Settings, mount: MountSettings, tell: Callable[[str]
         raise SetupError(f"{shown}: the remote is not a folder; name the folder that holds the files")
     directory = mirror_directory(settings, mount)
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        _make_private(directory)
         return Mirror(
             directory,
             remote,
@@ -140,6 +140,15 @@ async def _mirror(settings: Settings, mount: MountSettings, tell: Callable[[str]
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SetupError(f"{directory}: {reason}; give a cache directory that you may write to") from error
+
+
+def _make_private(directory: str) -> None:
+    """Make a folder and those above it for the user alone: makedirs(3) gives its mode to the last one only."""
+    umask = os.umask(0o077)
+    try:
+        os.makedirs(directory, exist_ok=True)
+    finally:
+        os.umask(umask)
 
 
 def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:

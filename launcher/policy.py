@@ -93,8 +93,11 @@ def _option(option: Value, remotes: Remotes) -> MountSettings:
     prefix, equals, remote = str(option.value).partition("=")
     if not equals:
         raise option.error('no "=" between prefix and remote; write for example -m /drive=file:///srv/share')
-    where = _which(option, remote.removesuffix(",ro"), remotes)
-    return MountSettings(_prefix(option, prefix), where, remote.endswith(",ro"), TTL)
+    url, comma, access = remote.rpartition(",")
+    if comma and access != "ro" and access.isalpha():
+        raise option.error(f'unknown option "{access}"; the only one is ",ro" (write a comma of a path as %2C)')
+    where = _which(option, url if access == "ro" and comma else remote, remotes)
+    return MountSettings(_prefix(option, prefix), where, bool(comma) and access == "ro", TTL)
 
 
 def _read_only(item: Value) -> bool:

@@ -9,8 +9,8 @@ import stat
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act
-from broker.mirror.nodes import SET_ID, changes_between
-from broker.mirror.tree import USER, Tree
+from broker.mirror.nodes import SET_ID, USER, changes_between
+from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
 from broker.remotes.protocol import BadAnswer, Changes, Path, Remote
 

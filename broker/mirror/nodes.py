@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from broker.remotes.protocol import Attributes, Changes
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
+USER = b"user."
 
 
 def make(real: bytes, attributes: Attributes) -> None:
@@ -50,6 +52,22 @@ def reopen(node: int, flags: int) -> int:
             os.chmod(real, mode)
 
 
+def get_xattrs(real: bytes) -> dict[bytes, bytes]:
+    """The extended attributes of the ``user.`` namespace."""
+    names = map(os.fsencode, os.listxattr(real, follow_symlinks=False))
+    return {name: os.getxattr(real, name, follow_symlinks=False) for name in names if name.startswith(USER)}
+
+
+def set_xattrs(real: bytes, wanted: Mapping[bytes, bytes]) -> None:
+    """Make those of the ``user.`` namespace the wanted ones."""
+    present = get_xattrs(real)
+    for name in present.keys() - wanted.keys():
+        os.removexattr(real, name, follow_symlinks=False)
+    for name, value in wanted.items():
+        if present.get(name) != value:
+            os.setxattr(real, name, value, follow_symlinks=False)
+
+
 @contextlib.contextmanager
 def lending(real: bytes) -> Iterator[None]:
     """Let the owner write to a node whose mode denies it; hold the node's lock."""
@@ -86,3 +104,18 @@ def changes_of(status: os.stat_result, *, owners: bool) -> Changes:
         mtime_ns=status.st_mtime_ns,
         atime_ns=status.st_atime_ns,
     )
+
+
+def remove_known(real: bytes, inos: Collection[int]) -> None:
+    """Remove one of these nodes; a folder that something is left in stays."""
+    status = os.lstat(real)
+    if status.st_ino not in inos:
+        return
+    if not stat.S_ISDIR(status.st_mode):
+        os.unlink(real)
+        return
+    try:
+        os.rmdir(real)
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise

@@ -10,10 +10,9 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from broker.mirror.nodes import SET_ID, lending, make, reopen
+from broker.mirror.nodes import SET_ID, get_xattrs, lending, make, remove_known, reopen, set_xattrs
 from broker.remotes.protocol import Attributes, Path
 
-USER = b"user."
 GONE = FileNotFoundError, NotADirectoryError
 """What a path of the tree gives when a folder on its way is no longer there, or no folder any more."""
 
@@ -130,18 +129,12 @@ class Tree:
     def xattrs(self, path: Path) -> dict[bytes, bytes]:
         """The extended attributes of the ``user.`` namespace."""
         with self._beneath(path) as real:
-            names = map(os.fsencode, os.listxattr(real, follow_symlinks=False))
-            return {name: os.getxattr(real, name, follow_symlinks=False) for name in names if name.startswith(USER)}
+            return get_xattrs(real)
 
     def set_xattrs(self, path: Path, wanted: Mapping[bytes, bytes]) -> None:
         """Make those of the ``user.`` namespace the wanted ones; hold the node's lock."""
-        present = self.xattrs(path)
         with self._beneath(path) as real, lending(real):
-            for name in present.keys() - wanted.keys():
-                os.removexattr(real, name, follow_symlinks=False)
-            for name, value in wanted.items():
-                if present.get(name) != value:
-                    os.setxattr(real, name, value, follow_symlinks=False)
+            set_xattrs(real, wanted)
 
     @contextlib.contextmanager
     def pinned(self, path: Path) -> Iterator[None]:
@@ -180,7 +173,7 @@ class Tree:
             if stat.S_ISDIR(os.lstat(self.real(path)).st_mode):
                 self._prune_below(path, inos)
             with self.keeping_times(path.rpartition(b"/")[0]), self._beneath(path) as real:
-                _remove(real, inos)
+                remove_known(real, inos)
 
     def _prune_below(self, path: Path, inos: Collection[int]) -> None:
         with self._folder(path) as real:
@@ -192,7 +185,7 @@ class Tree:
                         if entry.is_dir(follow_symlinks=False):
                             self._prune_below(path + b"/" + entry.name, inos)
                         with contextlib.suppress(FileNotFoundError):
-                            _remove(real + b"/" + entry.name, inos)
+                            remove_known(real + b"/" + entry.name, inos)
             finally:
                 os.chmod(real, mode)
 
@@ -255,6 +248,11 @@ class Tree:
         """A name of the inode, by looking through the whole tree."""
         return next((path for path, status in self.walk() if status.st_ino == ino), None)
 
+    def require_present(self) -> None:
+        """EIO when somebody has removed the mirror under us: what was written in it cannot be pushed any more."""
+        if os.fstat(self.root_fd).st_nlink == 0:
+            raise OSError(errno.EIO, "the cache directory was removed; what was written since the last push is lost")
+
     def close(self) -> None:
         os.close(self.root_fd)
 
@@ -301,18 +299,3 @@ class Tree:
             dropped = 0 if attributes.is_directory else SET_ID
             os.chmod(real, stat.S_IMODE(attributes.mode) & ~dropped)
         os.utime(real, ns=(attributes.atime_ns, attributes.mtime_ns), follow_symlinks=False)
-
-
-def _remove(real: bytes, inos: Collection[int]) -> None:
-    """Remove one of these nodes; a folder that something is left in stays."""
-    status = os.lstat(real)
-    if status.st_ino not in inos:
-        return
-    if not stat.S_ISDIR(status.st_mode):
-        os.unlink(real)
-        return
-    try:
-        os.rmdir(real)
-    except OSError as error:
-        if error.errno != errno.ENOTEMPTY:
-            raise

@@ -86,6 +86,7 @@ class WriteBack:
                 return
             path = await self._path(ino)
             if path is None:
+                self._tree.require_present()
                 return
             file = reopen(self._held[ino].anchor, os.O_RDONLY)
             try:
