@@ -166,6 +166,7 @@ def test_what_is_refused_and_where(tmp_path: Path, text: str, message: str) -> N
     ("option", "message"),
     [
         ("/drive", '-m /drive: no "="'),
+        ("/drive=file:/x,rw", '-m /drive=file:/x,rw: unknown option "rw"'),
         ("=file:/x", '-m =file:/x: the prefix "" is relative'),
         ("/d=", '-m /d=: unknown remote ""'),
         ("/d=share,ro", 'unknown remote "share"'),
