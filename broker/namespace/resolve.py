@@ -104,6 +104,8 @@ def resolve(
     while names:
         if walk.enter():
             name, seen = b"", DIRECTORY
+            if create and slash and not names:
+                raise walk.error(errno.EISDIR)
             continue
         name, seen = names.pop(), DIRECTORY
         if name == b"..":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +11,19 @@ from remotes.conftest import as_nobody, public, pytest_pyfunc_call
 from remotes.memory import Memory
 from remotes.plans import Plan
 
+from broker.mirror.tree import Tree
+
 from .drive import Drives
 
 __all__ = ["as_nobody", "public", "pytest_pyfunc_call"]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    """An empty tree."""
+    tree = Tree(str(tmp_path / "mirror"), owners=os.geteuid() == 0)
+    yield tree
+    tree.close()
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from remotes.faults import Faulty
 from remotes.memory import Memory, Node
@@ -16,6 +18,8 @@ from remotes.plans import Plan
 from broker.mirror.content import Quiet
 from broker.mirror.mirror import Mirror
 from broker.remotes.protocol import Changes, NotFound, Remote
+from broker.remotes.registry import open_file
+from broker.settings import RemoteSettings
 
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 FOREVER = 3600.0
@@ -55,6 +59,14 @@ def symlinking(target: bytes) -> Callable[..., int]:
         return 0
 
     return act
+
+
+def exchanging(old: bytes, new: bytes) -> int:
+    """renameat2(2) with RENAME_EXCHANGE, as far as a test without threads can tell."""
+    os.rename(old, old + b"-aside")
+    os.rename(new, old)
+    os.rename(old + b"-aside", new)
+    return 0
 
 
 @dataclass
@@ -218,3 +230,16 @@ def tree_of(memory: Memory) -> dict[bytes, tuple[int, bytes]]:
             yield from walk(below, child)
 
     return dict(walk(b"", memory._root))
+
+
+async def settled(drive: Drive) -> None:
+    """Wait for what inotify has announced so far, without pushing anything else."""
+    drive.mirror.writeback.drain()
+    while drive.mirror.writeback._tasks:
+        await asyncio.wait(set(drive.mirror.writeback._tasks))
+        drive.mirror.writeback.drain()
+
+
+def share(path: str) -> Remote:
+    """The `file:` remote of a folder."""
+    return open_file(RemoteSettings(Path(path).as_uri()))

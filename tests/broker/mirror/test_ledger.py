@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,13 +186,16 @@ def test_sessions_that_start_and_write_together_do_not_fail(tmp_path: Path) -> N
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests/broker')!r}]\n"
         "import asyncio; from pathlib import Path; from mirror.test_ledger import Session, record\n"
         "async def work(ledger, first):\n"
-        "    for ino in range(first, first + 50): await ledger.put(record(ino))\n"
+        "    for ino in range(first, first + 5): await ledger.put(record(ino))\n"
         "print(flush=True); sys.stdin.readline()\n"
-        "with Session(Path(sys.argv[1])) as ledger: asyncio.run(work(ledger, int(sys.argv[2])))\n"
+        "for folder in sorted(Path(sys.argv[1]).iterdir()):\n"
+        "    with Session(folder) as ledger: asyncio.run(work(ledger, int(sys.argv[2])))\n"
     )
+    for number in range(10):
+        (tmp_path / str(number)).mkdir()
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path), str(1 + 50 * number)],
+            [sys.executable, "-c", script, str(tmp_path), str(1 + 5 * number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -204,8 +209,21 @@ def test_sessions_that_start_and_write_together_do_not_fail(tmp_path: Path) -> N
         process.stdin.close()
         process.stdout.close()
     assert [process.wait(60) for process in running] == [0] * 8
-    with Session(tmp_path) as ledger:
-        assert len(asyncio.run(ledger.get_many(range(1, 500)))) == 400
+    for folder in tmp_path.iterdir():
+        with Session(folder) as ledger:
+            assert len(asyncio.run(ledger.get_many(range(1, 100)))) == 40
+
+
+def test_a_session_waits_while_another_makes_the_ledger(tmp_path: Path) -> None:
+    """Two sessions that made it at the same time would be refused "database is locked" by SQLite at once."""
+    with (tmp_path / "ledger.sqlite.starting").open("w") as starting, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        opening = pool.submit(Session, tmp_path)
+        with pytest.raises(TimeoutError):
+            opening.result(0.1)
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        with opening.result(10) as ledger:
+            assert asyncio.run(ledger.dirty()) == []
 
 
 def test_a_kill_keeps_what_was_confirmed(tmp_path: Path) -> None:

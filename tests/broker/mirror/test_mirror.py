@@ -144,8 +144,7 @@ async def test_sessions_that_make_one_name(drives: Drives, memory: Memory) -> No
 PIPELINE = f"""
 import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests/broker")!r}]
 import asyncio, os
-from mirror.drive import Drives, WRITE
-from mirror.test_writeback import share
+from mirror.drive import WRITE, Drives, share
 from remotes.plans import Plan
 directory, remote, number, count = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 async def work():

@@ -1,0 +1,186 @@
+"""Recovery: what a failed, killed or neighbouring session left dirty goes to the remote later."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from remotes.conftest import ROOT
+from remotes.memory import Memory
+from remotes.plans import Plan
+
+from broker.remotes.protocol import (
+    NoSpace,
+    Unavailable,
+)
+
+from .drive import WRITE, Drives, content_of, settled, share, store, tree_of
+
+
+async def test_a_failed_push_is_the_calls_error_and_loses_nothing(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """The content stays dirty, is pending for flush, is still readable here, and goes when the remote can."""
+    async with drives(ttl=0) as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"content")
+        plan.fail("write", NoSpace)
+        with pytest.raises(NoSpace):
+            await drive.close(file)
+        plan.disconnect()
+        assert await drive.flush() == [b"f"]
+        assert any("not pushed" in line for line in drive.said)
+        plan.connect()
+        assert await drive.read(b"f") == b"content"
+        assert content_of(memory, b"f") == b""
+        assert await drive.flush() == []
+        assert content_of(memory, b"f") == b"content"
+        assert await drive.dirty() == set()
+
+
+async def test_flush_pushes_what_is_still_open(drives: Drives, memory: Memory) -> None:
+    """A program in the background may write on: what is there is pushed, and it is not pending."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"so far")
+        assert await drive.flush() == []
+        assert content_of(memory, b"f") == b"so far"
+        os.write(file, b", and on")
+        await drive.close(file)
+        await drive.flush()
+        assert content_of(memory, b"f") == b"so far, and on"
+
+
+async def test_recover_pushes_what_a_failed_session_left(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """In a new session on the same mirror, also what was renamed since; then nothing is left."""
+    async with drives() as drive:
+        await drive.mkdir(b"d")
+        for name in (b"a", b"d/b"):
+            file = await drive.open(name, WRITE)
+            os.write(file, name)
+            plan.fail("write", times=100)
+            with pytest.raises(Unavailable):
+                await drive.close(file)
+            await settled(drive)
+            plan._rules.clear()
+        await drive.rename(b"a", b"d/c")
+        plan.disconnect()
+        assert sorted(await drive.flush()) == [b"d/b", b"d/c"]
+    async with drives() as drive:
+        assert sorted(await drive.recover()) == [b"d/b", b"d/c"]
+        plan.connect()
+        assert await drive.recover() == []
+        assert (content_of(memory, b"d/b"), content_of(memory, b"d/c")) == (b"d/b", b"a")
+        assert await drive.dirty() == set()
+
+
+async def test_recover_forgets_what_has_no_file(drives: Drives, memory: Memory) -> None:
+    """A row of a file that a killed session had unlinked goes, but not while another session may be moving it."""
+    async with drives() as drive:
+        await drive.write(b"f", b"1")
+        await settled(drive)
+        ino = os.stat(drive.mirror.tree.real(b"f")).st_ino
+        await drive.mirror._ledger.mark_dirty(ino)
+        os.unlink(drive.mirror.tree.real(b"f"))
+        async with drives() as other:
+            assert await other.recover() == []
+            assert await other.dirty() == {ino}
+        assert await drive.recover() == []
+        assert await drive.dirty() == set()
+
+
+async def test_recover_leaves_what_another_session_writes(drives: Drives, memory: Memory) -> None:
+    """It may push what is there, but the file stays dirty until its writer has closed it."""
+    async with drives() as drive, drives() as other:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"1")
+        assert await other.recover() == []
+        assert await other.dirty() == {os.fstat(file).st_ino}
+        os.write(file, b"2")
+        await drive.close(file)
+        await settled(drive)
+        await settled(other)
+        assert content_of(memory, b"f") == b"12"
+        assert await other.dirty() == set()
+        assert set(tree_of(memory)) == {b"f"}
+
+
+async def test_two_sessions_write_one_file(drives: Drives, memory: Memory) -> None:
+    """Whoever closes last has both descriptors' bytes pushed; neither makes a conflict with the other."""
+    async with drives() as drive, drives() as other:
+        await drive.write(b"f", b"....")
+        one, two = await drive.open(b"f", os.O_WRONLY), await other.open(b"f", os.O_WRONLY)
+        os.pwrite(one, b"1", 0)
+        os.pwrite(two, b"2", 3)
+        await asyncio.gather(drive.close(one), other.close(two))
+        await settled(drive)
+        await settled(other)
+        assert content_of(memory, b"f") == b"1..2"
+        assert await drive.dirty() == set()
+        assert set(tree_of(memory)) == {b"f"}
+
+
+async def test_lost_events_are_made_good(drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an overflow of the inotify queue all files that were open for writing are looked at."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"1")
+        closings = drive.mirror.writeback._closings
+        monkeypatch.setattr(closings, "take", lambda: iter([None]))
+        os.close(file)
+        drive.mirror.writeback.drain()
+        monkeypatch.undo()
+        await settled(drive)
+        assert content_of(memory, b"f") == b"1"
+        assert await drive.dirty() == set()
+
+
+async def test_a_watch_that_cannot_be_had_fails_the_open(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written that nobody would push; and no descriptor is left."""
+    await store(memory, b"f", b"1")
+    async with drives() as drive:
+
+        def full(file: int, ino: int) -> int:
+            raise OSError(28, "")
+
+        await drive.read(b"f")
+        before = len(os.listdir("/proc/self/fd"))
+        monkeypatch.setattr(drive.mirror.writeback._closings, "watch", full)
+        with pytest.raises(OSError):
+            await drive.open(b"f", os.O_WRONLY)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+KILLED = f"""
+import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests/broker")!r}]
+import asyncio, os
+from mirror.drive import WRITE, Drives, share
+from remotes.plans import Plan
+async def work():
+    drives = Drives(sys.argv[1], share(sys.argv[2]), Plan())
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"content")
+        os._exit(0)
+asyncio.run(work())
+"""
+
+
+def test_a_killed_session_is_recovered(tmp_path: Path) -> None:
+    """What a program wrote before its broker was killed goes to the remote by the next session."""
+    (tmp_path / "share").mkdir()
+    where = str(tmp_path / "mirror"), str(tmp_path / "share")
+    subprocess.run([sys.executable, "-c", KILLED, *where], check=True)
+    assert (tmp_path / "share/f").read_bytes() == b""
+
+    async def recover() -> None:
+        async with Drives(where[0], share(where[1]), Plan())() as drive:
+            assert await drive.recover() == []
+            assert await drive.dirty() == set()
+
+    asyncio.run(recover())
+    assert (tmp_path / "share/f").read_bytes() == b"content"
