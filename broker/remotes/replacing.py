@@ -61,10 +61,12 @@ class Replacer:
         old = target.check()
         if old is not None and old.st_nlink > 1:
             return self._overwrite(target, source, changes, durable)
-        with _times_of(target.folder, kept=old is not None), _temporary(target.folder, old) as made:
+        before = os.stat(way_to(target.folder))
+        with _temporary(target.folder, old) as made:
             if made is None:
                 return self._overwrite(target, source, changes, durable)
             name, node = made
+            ours = os.stat(way_to(target.folder)).st_mtime_ns
             copy(source, node)
             if old is not None:
                 _keep_xattrs(target, node)
@@ -75,7 +77,10 @@ class Replacer:
                 if target.base is None:
                     move_to_free_name(target.folder, name, target.folder, target.name)
                 else:
+                    alone = os.stat(way_to(target.folder)).st_mtime_ns == ours
                     os.rename(name, target.name, src_dir_fd=target.folder, dst_dir_fd=target.folder)
+                    if alone:
+                        _put_back_times(target.folder, before)
             if durable:
                 _sync_folder(target.folder)
             return attributes_of(os.fstat(node))
@@ -100,14 +105,10 @@ class Replacer:
             os.close(node)
 
 
-@contextmanager
-def _times_of(folder: int, *, kept: bool) -> Iterator[None]:
-    """Put back the folder's times at the end: writing to a file that exists does not change them."""
-    before = os.stat(way_to(folder))
-    yield
-    if kept:
-        with suppress(PermissionError):
-            os.utime(way_to(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
+def _put_back_times(folder: int, before: os.stat_result) -> None:
+    """Writing to a file that exists does not change its folder's times; the temporary name and the rename did."""
+    with suppress(PermissionError):
+        os.utime(way_to(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 @contextmanager
