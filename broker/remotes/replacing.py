@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from broker.remotes import protocol
@@ -61,12 +61,14 @@ class Replacer:
         old = target.check()
         if old is not None and old.st_nlink > 1:
             return self._overwrite(target, source, changes, durable)
-        before = os.stat(way_to(target.folder))
-        with _temporary(target.folder, old) as made:
+        with ExitStack() as stack:
+            with self._last_step:
+                before = os.stat(way_to(target.folder))
+                made = stack.enter_context(_temporary(target.folder, old))
+                ours = os.stat(way_to(target.folder)).st_mtime_ns
             if made is None:
                 return self._overwrite(target, source, changes, durable)
             name, node = made
-            ours = os.stat(way_to(target.folder)).st_mtime_ns
             copy(source, node)
             if old is not None:
                 _keep_xattrs(target, node)
