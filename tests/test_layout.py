@@ -18,6 +18,7 @@ LEVELS = [
     {"broker.syscalls"},
     {"broker.namespace", "broker.mirror", "broker.progress"},
     {"broker.remotes"},
+    {"broker.drive"},
     {"broker.kernel"},
     {"broker.eager", "broker.spinning", "broker.errors", "broker.settings", "broker.table"},
 ]

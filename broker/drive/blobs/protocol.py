@@ -1,0 +1,40 @@
+"""The protocol of a blob store: immutable named bytes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.drive.records import BlobName
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """`size` in bytes, `modified` in seconds since 1970 by the store's clock."""
+
+    name: BlobName
+    size: int
+    modified: float
+
+
+class BlobStore(Protocol):
+    """All methods raise `DriveError` and nothing else. A blob is written once and never changed."""
+
+    async def put(self, name: BlobName, data: bytes | memoryview, *, durable: bool = True) -> None:
+        """With `durable`, the blob survives a power loss of the store once this has returned."""
+        ...
+
+    async def get(self, name: BlobName) -> bytes:
+        """Missing when there is none."""
+        ...
+
+    async def delete(self, names: Sequence[BlobName]) -> None:
+        """It is no error if one is not there."""
+        ...
+
+    def list(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        """All blobs, in pages."""
+        ...
+
+    async def close(self) -> None: ...

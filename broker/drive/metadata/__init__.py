@@ -1,0 +1,1 @@
+"""Where nodes, entries and grants are kept."""

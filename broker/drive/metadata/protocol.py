@@ -1,0 +1,147 @@
+"""The protocol of a metadata store: reads, and commits that change several things in one transaction or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from broker.drive.records import Chunk, Entry, Grant, Node, NodeId, OperationId, StoredNode, Token, User, UserId
+
+
+@dataclass(frozen=True, slots=True)
+class PutNode:
+    """A node that is new (version 1) or replaces the version before it.
+
+    `chunks` are all that its content refers to, or None: those of the version before stay. The same holds for
+    `content`, the sealed inline content; b"" when there is none any more.
+    """
+
+    node: Node
+    chunks: Sequence[Chunk] | None = None
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PutEntry:
+    """A name as it shall be: its version is one more than what is there (a tombstone counts, nothing counts as 0).
+
+    With `child` None the name goes: a tombstone stays. When the last name of a node goes, so does the node.
+    """
+
+    entry: Entry
+    empty_only: bool = True
+    """A folder that loses its name must be empty (FolderNotEmpty), whether the name goes or is taken by another."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutGrant:
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class DropGrant:
+    node: NodeId
+    grantee: UserId
+
+
+Change = PutNode | PutEntry | PutGrant | DropGrant
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Changes that happen together. Their order within the commit does not matter; checks are made on the outcome.
+
+    Create: PutNode and PutEntry. Link: PutEntry. Move: PutEntry with child None for the old name and PutEntry for
+    the new. Exchange: two PutEntry. Remove: PutEntry with child None. Re-key: PutNode, and PutEntry for its names
+    under the new epoch together with tombstones for those under the old.
+    """
+
+    operation: OperationId
+    changes: tuple[Change, ...]
+    durable: bool = True
+    """Whether it must survive a power loss of the store once it has returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The nodes that the commit touched and the folders whose entries changed, as they are afterwards."""
+
+    nodes: Mapping[NodeId, StoredNode] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of a folder: living entries with the nodes they lead to, in order of their tokens."""
+
+    folder: StoredNode
+    entries: Sequence[tuple[Entry, StoredNode]]
+    after: Token | None
+    """Where the next page begins; None when this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Bytes and nodes; a limit of 0 is none."""
+
+    bytes: int
+    bytes_limit: int
+    nodes: int
+    nodes_limit: int
+
+
+class MetadataStore(Protocol):
+    """All methods raise `DriveError` and nothing else. A store belongs to one user; what that user may not see is
+    Missing."""
+
+    async def nodes(self, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
+        """Those that there are."""
+        ...
+
+    async def lookup(self, names: Sequence[tuple[NodeId, Token]]) -> Sequence[tuple[Entry, StoredNode | None] | None]:
+        """The entry and its node for each name; a tombstone has no node; None where there never was an entry.
+
+        Missing when a parent is none that this user may see.
+        """
+        ...
+
+    async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed: ...
+
+    async def descendants(
+        self, folder: NodeId, after: tuple[NodeId, Token] | None = None, limit: int = 4000
+    ) -> Sequence[tuple[Entry, StoredNode]]:
+        """All living entries below a folder, at any depth, by one recursive query a page, in order of (parent,
+        token); empty after the last."""
+        ...
+
+    async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:
+        """(version of the node, sealed content) of those that have inline content."""
+        ...
+
+    async def chunks(self, id: NodeId, version: int) -> Sequence[Chunk]:
+        """The chunks of that version; NodeChanged when it is another one, Missing when it is gone."""
+        ...
+
+    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk]) -> None:
+        """Announce uploads, so that they are known to the collection; QuotaExceeded before anything is sent."""
+        ...
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Make the changes, or none of them. The same operation again gives the same answer."""
+        ...
+
+    async def grants(self, node: NodeId) -> Sequence[Grant]:
+        """Those made on this very node (its owner only)."""
+        ...
+
+    async def received(self) -> Sequence[tuple[Grant, StoredNode]]:
+        """Those made to this user, with the nodes they are for."""
+        ...
+
+    async def user(self, wanted: UserId | str) -> User:
+        """By fingerprint or by name."""
+        ...
+
+    async def usage(self) -> Usage: ...
+
+    async def close(self) -> None: ...
