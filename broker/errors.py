@@ -25,6 +25,7 @@ _REMOTE: dict[type[protocol.RemoteError], int] = {
     protocol.Unsupported: errno.EOPNOTSUPP,
     protocol.CrossDevice: errno.EXDEV,
     protocol.VersionChanged: errno.ESTALE,
+    protocol.TimedOut: errno.ETIMEDOUT,
 }
 
 

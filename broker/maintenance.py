@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from broker.errors import SetupError
-from broker.session import mirror_directory, mirrors_of, tell
+from broker.session import mirror_directory, mirrors_of
 from broker.settings import MountSettings, Settings
+from broker.telling import Once, tell
 
 EX_IOERR = 74
 
@@ -63,7 +64,7 @@ def status_of(directory: str) -> MirrorStatus:
 
 async def _sync(settings: Settings) -> list[str]:
     pending = []
-    async with mirrors_of(settings, tell) as mirrors:
+    async with mirrors_of(settings, Once()) as mirrors:
         for number, mirror in mirrors.items():
             left = await mirror.writeback.recover()
             pending += [f"{_shown(settings.mounts[number])}/{os.fsdecode(path)}" for path in left]

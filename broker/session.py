@@ -10,7 +10,6 @@ import os
 import resource
 import socket
 import sqlite3
-import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from broker import spinning
@@ -20,15 +19,19 @@ from broker.errors import SetupError
 from broker.kernel import native
 from broker.kernel.lane import Lane
 from broker.kernel.tracee import CAP_CHOWN, Credentials
+from broker.mirror.content import Tell
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import Mount, Mounts
 from broker.progress import Progress
-from broker.remotes.protocol import Remote, RemoteError
+from broker.remotes.checking import Checked
+from broker.remotes.protocol import BadAnswer, Path, Remote, RemoteError
 from broker.remotes.registry import SCHEMES, Factory, open_remote
+from broker.remotes.timing import Timed
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
 from broker.table import TABLE
+from broker.telling import Once
 
 HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
 SCRIPT_QUESTION = b"/.seccomp-drive-exec"
@@ -77,19 +80,13 @@ async def _serve(
     front: socket.socket,
     schemes: Mapping[str, Factory],
 ) -> None:
-    said: set[str] = set()
-
-    def tell_once(message: str) -> None:
-        if message not in said:
-            said.add(message)
-            tell(message)
-
+    tell = Once()
     async with mirrors_of(settings, tell, schemes) as mirrors:
         mounts = _mounts(settings, mirrors)
         native.sync_wake_up(listener)
         lane = _lane(listener, mounts, mirrors.values())
         services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER)
-        answerer = Answerer(listener, tell_once)
+        answerer = Answerer(listener, tell)
         dispatcher = Dispatcher(services, HANDLERS, answerer)
         serving = asyncio.ensure_future(dispatcher.serve())
         answered = asyncio.Event()
@@ -109,22 +106,29 @@ async def _serve(
 async def _open_mirror(
     settings: Settings, mount: MountSettings, tell: Callable[[str], None], schemes: Mapping[str, Factory]
 ) -> Mirror:
-    remote = await asyncio.to_thread(open_remote, mount.remote, schemes)
+    """Every remote is limited in time and checked, whatever it is: here, and nowhere else."""
+
+    def tell_of(path: Path, what: str) -> None:
+        tell(f"{_virtual(mount, path)} {what}")
+
+    def refused(error: BadAnswer) -> None:
+        tell_of(error.path, f"is refused: {error.detail}")
+
+    opened = await asyncio.to_thread(open_remote, mount.remote, schemes)
+    remote = Checked(Timed(opened, mount.timeout), refused)
     try:
-        return await _mirror(settings, mount, tell, remote)
+        return await _mirror(settings, mount, tell_of, remote)
     except BaseException:
         await remote.close()
         raise
 
 
-async def _mirror(settings: Settings, mount: MountSettings, tell: Callable[[str], None], remote: Remote) -> Mirror:
-    shown = f"{mount.prefix.decode(errors='backslashreplace')} ({mount.remote.url})"
+async def _mirror(settings: Settings, mount: MountSettings, tell: Tell, remote: Remote) -> Mirror:
     try:
-        root = await remote.stat(b"")
+        await remote.stat(b"")
     except RemoteError as error:
-        raise SetupError(f"{shown}: {error}; check the remote and your access to it") from error
-    if not stat.S_ISDIR(root.mode):
-        raise SetupError(f"{shown}: the remote is not a folder; name the folder that holds the files")
+        shown = f"{_virtual(mount, b'')} ({mount.remote.url})"
+        raise SetupError(f"{shown}: {error.detail or error}; check the remote and your access to it") from error
     directory = mirror_directory(settings, mount)
     try:
         _make_private(directory)
@@ -140,6 +144,11 @@ async def _mirror(settings: Settings, mount: MountSettings, tell: Callable[[str]
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SetupError(f"{directory}: {reason}; give a cache directory that you may write to") from error
+
+
+def _virtual(mount: MountSettings, path: Path) -> str:
+    """The path as programs know it."""
+    return (mount.prefix + b"/" + path if path else mount.prefix).decode(errors="backslashreplace")
 
 
 def _make_private(directory: str) -> None:
@@ -213,12 +222,6 @@ def _let_go() -> None:
     for number in range(3):
         os.dup2(null, number)
     os.close(null)
-
-
-def tell(message: str) -> None:
-    """A line for the user, on stderr: descriptor 2, since sys.stderr is None where that was closed at the start."""
-    with contextlib.suppress(OSError):
-        os.write(2, f"seccomp-drive: {message}\n".encode(errors="backslashreplace"))
 
 
 def _raise_descriptor_limit() -> None:

@@ -26,6 +26,8 @@ class MountSettings:
     read_only: bool = False
     ttl: float = 1.0
     """Seconds for which attributes and listings are trusted."""
+    timeout: float = 60.0
+    """Seconds that the remote may take without a sign of progress."""
 
 
 @dataclass(frozen=True, slots=True)

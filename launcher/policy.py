@@ -13,6 +13,7 @@ from launcher.document import PolicyError, Value, parse
 
 CACHE_LIMIT = 10 * 2**30
 TTL = 1.0
+TIMEOUT = 60.0
 SYSTEM_POLICY = "/etc/seccomp-drive/policy.toml"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
@@ -76,7 +77,7 @@ def _remote(table: Value) -> RemoteSettings:
 
 
 def _mount(row: Value, remotes: Remotes) -> MountSettings:
-    items = row.table("prefix", "remote", "access", "ttl")
+    items = row.table("prefix", "remote", "access", "ttl", "timeout")
     for name, example in (("prefix", "/drive"), ("remote", "file:///srv/share")):
         if name not in items:
             raise row.error(f'the mount has no {name}; add one such as {name} = "{example}"')
@@ -85,6 +86,7 @@ def _mount(row: Value, remotes: Remotes) -> MountSettings:
         remote=_which(items["remote"], items["remote"].text(), remotes),
         read_only="access" in items and _read_only(items["access"]),
         ttl=_ttl(items["ttl"]) if "ttl" in items else TTL,
+        timeout=_timeout(items["timeout"]) if "timeout" in items else TIMEOUT,
     )
 
 
@@ -97,7 +99,7 @@ def _option(option: Value, remotes: Remotes) -> MountSettings:
     if comma and access != "ro" and access.isalpha():
         raise option.error(f'unknown option "{access}"; the only one is ",ro" (write a comma of a path as %2C)')
     where = _which(option, url if access == "ro" and comma else remote, remotes)
-    return MountSettings(_prefix(option, prefix), where, bool(comma) and access == "ro", TTL)
+    return MountSettings(_prefix(option, prefix), where, bool(comma) and access == "ro", TTL, TIMEOUT)
 
 
 def _read_only(item: Value) -> bool:
@@ -112,6 +114,13 @@ def _ttl(item: Value) -> float:
     if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 <= ttl < float("inf"):
         raise item.error("ttl is not a time; write a number of seconds, 0 or more")
     return float(ttl)
+
+
+def _timeout(item: Value) -> float:
+    timeout = item.value
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
+        raise item.error("timeout is not a time; write a number of seconds, more than 0")
+    return float(timeout)
 
 
 def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:

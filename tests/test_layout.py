@@ -20,7 +20,7 @@ LEVELS = [
     {"broker.remotes"},
     {"broker.drive"},
     {"broker.kernel"},
-    {"broker.eager", "broker.spinning", "broker.errors", "broker.settings", "broker.table"},
+    {"broker.eager", "broker.spinning", "broker.errors", "broker.settings", "broker.table", "broker.telling"},
 ]
 """Each may import from its own level only itself, and from those below."""
 

@@ -9,10 +9,10 @@ import stat
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act
-from broker.mirror.nodes import SET_ID, USER, changes_between
+from broker.mirror.nodes import SET_ID, changes_between
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import BadAnswer, Changes, Path, Remote
+from broker.remotes.protocol import Changes, Path, Remote
 
 
 class Changing:
@@ -41,8 +41,13 @@ class Changing:
         """setxattr(2), or removexattr(2) when `value` is None."""
         await self.load_xattrs(path)
         async with self._lookup.locked(path):
+            before = self._tree.xattrs(path)
             result = self._tree.run(act, path)
-            attributes = await self._remote.set_xattr(path, name, value)
+            try:
+                attributes = await self._remote.set_xattr(path, name, value)
+            except BaseException:
+                self._tree.set_xattrs(path, before)
+                raise
             status = self._tree.lstat(path)
             if status is not None:
                 await self._lookup.rebase(path, status.st_ino, attributes)
@@ -56,8 +61,6 @@ class Changing:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         async with self._lookup.locked(path):
             wanted = await self._remote.get_xattrs(path)
-            if not all(name.startswith(USER) for name in wanted):
-                raise BadAnswer(path, "the remote has extended attributes that are not the user's")
             if self._tree.xattrs(path) != wanted:
                 self._tree.set_xattrs(path, wanted)
 

@@ -13,7 +13,7 @@ from typing import ParamSpec, Protocol, TypeVar
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.nodes import reopen
 from broker.mirror.shared import Locks
-from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, VersionChanged
+from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, VersionChanged, unseen
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -21,6 +21,10 @@ _T = TypeVar("_T")
 CHUNK = 4 << 20
 _HOLE = 64 << 10
 """Runs of zeros of this length stay holes."""
+
+
+Tell = Callable[[Path, str], None]
+"""Tells the user something about a file, as a sentence that begins with its path."""
 
 
 class Stale(Exception):
@@ -33,27 +37,23 @@ class Progress(Protocol):
     def transfer(self, what: str, path: Path, total: int) -> contextlib.AbstractContextManager[Step]: ...
 
 
-class Step(Protocol):
-    def __call__(self, count: int) -> None:
-        """So many more bytes are through."""
-
-
 class Quiet:
     """The progress that nobody looks at."""
 
     @contextlib.contextmanager
     def transfer(self, what: str, path: Path, total: int) -> Iterator[Step]:
-        yield lambda count: None
+        yield unseen
 
 
 class Content:
     """The content of the regular files of one mirror."""
 
-    def __init__(self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress) -> None:
+    def __init__(self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress, tell: Tell) -> None:
         self._remote = remote
         self._ledger = ledger
         self._locks = locks
         self._progress = progress
+        self._tell = tell
 
     async def require(self, path: Path, file: int) -> Record:
         """Have the whole content behind `file`, a descriptor of the mirror's node at `path`; what is on record.
@@ -116,7 +116,9 @@ class Content:
         except (VersionChanged, NotFound) as error:
             raise Stale from error
         if not data or len(data) > left:
-            raise BadAnswer(path, f"the remote has {record.size} bytes by its listing but not by its content")
+            wrong = f"the remote has {record.size} bytes by its listing but not by its content"
+            self._tell(path, f"is refused: {wrong}")
+            raise BadAnswer(path, wrong)
         return data
 
 

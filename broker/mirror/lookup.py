@@ -17,14 +17,11 @@ from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import (
     Attributes,
-    BadAnswer,
     Entry,
     NotADirectory,
     NotFound,
     Path,
     Remote,
-    valid_name,
-    valid_target,
 )
 
 _KNOWN_MOST = 100_000
@@ -233,8 +230,6 @@ class Lookup:
 
     async def _agrees(self, path: Path, attributes: Attributes | None) -> bool:
         """Whether the mirror has what the remote has, or something newer."""
-        if attributes is not None:
-            _check(path, attributes)
         status = self._tree.lstat(path)
         if status is None:
             return attributes is None
@@ -248,7 +243,7 @@ class Lookup:
         token = self._generation.folder(path)
         seen: set[bytes] = set()
         async for page in self._remote.list(path):
-            _check_page(path, page, seen)
+            seen.update(entry.name for entry in page)
             await self._agree_page(path, page, token)
         for name in await asyncio.to_thread(self._tree.names, path):
             if name not in seen:
@@ -281,18 +276,3 @@ class Lookup:
             if status is not None:
                 found[entry.name] = status
         return found
-
-
-def _check(path: Path, attributes: Attributes) -> None:
-    if attributes.size < 0 or attributes.size >= 1 << 63:
-        raise BadAnswer(path, f"the remote says that it has {attributes.size} bytes")
-    if attributes.is_symlink and not valid_target(attributes.target or b""):
-        raise BadAnswer(path, "the remote has a symlink whose target no symlink can have")
-
-
-def _check_page(path: Path, page: Sequence[Entry], seen: set[bytes]) -> None:
-    for entry in page:
-        if not valid_name(entry.name) or entry.name in seen:
-            raise BadAnswer(path, f"the remote lists the name {entry.name!r}, which no folder can have")
-        _check(join(path, entry.name), entry.attributes)
-        seen.add(entry.name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.mirror.changing import Changing
-from broker.mirror.content import Content, Progress, Stale
+from broker.mirror.content import Content, Progress, Stale, Tell
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
@@ -51,7 +51,7 @@ class Mirror:
         read_only: bool,
         owners: bool,
         progress: Progress,
-        tell: Callable[[str], None],
+        tell: Tell,
     ) -> None:
         """Call it inside the running loop. `directory` is private to the user and to this mount."""
         self.tree = Tree(directory, owners=owners)
@@ -63,7 +63,7 @@ class Mirror:
         self._locks = Locks(os.path.join(directory, "locks"))
         self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, ttl)
-        self._content = Content(remote, self._ledger, self._locks, progress)
+        self._content = Content(remote, self._ledger, self._locks, progress, tell)
         self._names = Names(remote, self.tree, self._ledger, self._lookup)
         self.writeback = WriteBack(
             remote, self.tree, self._ledger, self._locks, self._generation, self._lookup, progress, tell

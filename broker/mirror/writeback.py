@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from broker.mirror import leases
 from broker.mirror.closing import Closings
 from broker.mirror.conflicts import arrived, write_beside
-from broker.mirror.content import Progress, Stale, digest_of, on_thread
+from broker.mirror.content import Progress, Stale, Tell, digest_of, on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of, reopen
@@ -42,7 +41,7 @@ class WriteBack:
         generation: Generation,
         lookup: Lookup,
         progress: Progress,
-        tell: Callable[[str], None],
+        tell: Tell,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -55,6 +54,8 @@ class WriteBack:
         self._held: dict[int, Held] = {}
         self._closings = Closings()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._told: set[int] = set()
+        """The files of which the user knows that they could not be pushed."""
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
 
     async def hold(self, file: int) -> None:
@@ -185,14 +186,15 @@ class WriteBack:
         else:
             with self._progress.transfer("pushing", path, status.st_size) as step:
                 try:
-                    attributes = await self._remote.write(path, file, record.version, changes, durable=durable)
+                    attributes = await self._remote.write(
+                        path, file, record.version, changes, durable=durable, step=step
+                    )
                 except VersionChanged:
                     theirs = await arrived(self._remote, path, status.st_size, digest)
                     if theirs is None:
                         await self._conflict(path, file, record, digest)
                         return
                     attributes = theirs
-                step(status.st_size)
         await self._pushed(path, record, attributes, digest)
 
     async def _pushed(self, path: Path, record: Record, attributes: Attributes, digest: bytes) -> None:
@@ -213,9 +215,8 @@ class WriteBack:
                 self._tree.move(path, beside)
         await self._pushed(beside, record, attributes, digest)
         self._lookup.distrust(path)
-        shown = path.decode(errors="backslashreplace")
-        kept = beside.decode(errors="backslashreplace")
-        self._tell(f"{shown} was changed on the remote meanwhile; what was written here is kept as {kept}")
+        kept = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
+        self._tell(path, f"was changed on the remote meanwhile; what was written here is kept beside it as {kept}")
 
     def _changes(self, status: os.stat_result, record: Record) -> Changes:
         changes = changes_of(status, owners=self._remote.capabilities.owners)
@@ -233,7 +234,11 @@ class WriteBack:
         try:
             await self.settle(ino)
         except (RemoteError, OSError) as error:
-            self._tell(f"not pushed yet: {error}")
+            if ino not in self._told:
+                self._told.add(ino)
+                self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}; it is tried again")
+        else:
+            self._told.discard(ino)
 
     async def _pending(self, ino: int) -> Path | None:
         async with self._locks.node(ino):
@@ -264,3 +269,7 @@ class WriteBack:
         if held is not None:
             self._closings.unwatch(held.watch)
             os.close(held.anchor)
+
+
+def _reason(error: RemoteError | OSError) -> str:
+    return str((error.detail if isinstance(error, RemoteError) else error.strerror) or error)

@@ -6,21 +6,24 @@ import errno
 import os
 from collections.abc import Iterator
 
-_CHUNK = 16 << 20
+from broker.remotes.protocol import Step, unseen
+
+CHUNK = 16 << 20
+"""Bytes that are copied at once."""
 _BLOCK = 512
 _NO_COPY_FILE_RANGE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
-def copy(source: int, destination: int) -> None:
+def copy(source: int, destination: int, step: Step = unseen) -> None:
     """Give the empty file `destination` the content of `source`, from offset 0 to its end. The position of `source`
-    stays where it is."""
+    stays where it is. `step` hears of each part."""
     status = os.fstat(source)
     if status.st_blocks * _BLOCK >= status.st_size:
-        _copy_range(source, destination, 0, status.st_size)
+        _copy_range(source, destination, 0, status.st_size, step)
         return
     os.ftruncate(destination, status.st_size)
     for start, end in _extents(source, status.st_size):
-        _copy_range(source, destination, start, end)
+        _copy_range(source, destination, start, end, step)
 
 
 def _extents(source: int, size: int) -> Iterator[tuple[int, int]]:
@@ -46,11 +49,11 @@ def _extents(source: int, size: int) -> Iterator[tuple[int, int]]:
         os.close(own)
 
 
-def _copy_range(source: int, destination: int, offset: int, end: int) -> None:
+def _copy_range(source: int, destination: int, offset: int, end: int, step: Step) -> None:
     """Copy up to `end`, or less when `source` has become shorter meanwhile."""
     copied = -1
     while offset < end and copied:
-        count = min(_CHUNK, end - offset)
+        count = min(CHUNK, end - offset)
         try:
             copied = os.copy_file_range(source, destination, count, offset, offset)
         except OSError as error:
@@ -59,3 +62,4 @@ def _copy_range(source: int, destination: int, offset: int, end: int) -> None:
             os.lseek(destination, offset, os.SEEK_SET)
             copied = os.sendfile(destination, source, offset, count)
         offset += copied
+        step(copied)

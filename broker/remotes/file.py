@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 from broker.remotes import protocol
 from broker.remotes.filesystems import answers_at_once, capabilities_of
 from broker.remotes.oserrors import remote_error
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Version
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Step, Version, unseen
 from broker.remotes.tree import Tree
 
 _P = ParamSpec("_P")
@@ -61,11 +61,18 @@ class FileRemote:
         return await self._run(path, self._tree.read, path, version, offset, length)
 
     async def write(
-        self, path: Path, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+        self,
+        path: Path,
+        source: int,
+        base: Version | None,
+        changes: Changes,
+        *,
+        durable: bool = True,
+        step: Step = unseen,
     ) -> Attributes:
         # The caller may close `source`, and somebody reuse its number, while a cancelled job still copies.
         own = self._duplicate(path, source)
-        job = self._submit(path, self._tree.write, path, own, base, changes, durable)
+        job = self._submit(path, self._tree.write, path, own, base, changes, durable, step)
         job.add_done_callback(lambda _: os.close(own))
         return await self._result(path, job)
 

@@ -8,13 +8,21 @@ symlink target that it hands out with `valid_name`: what comes from a remote is 
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
 Path = bytes
 Version = NewType("Version", str)
 """Opaque; differs whenever the content or the attributes of a node may have changed."""
+
+Step = Callable[[int], None]
+"""Told that so many more bytes are through, from whichever thread knows it."""
+
+
+def unseen(count: int) -> None:
+    """The step that nobody looks at."""
+
 
 NAME_MAX = 255
 PATH_MAX = 4096
@@ -91,6 +99,10 @@ class VersionChanged(RemoteError):
 
 class Unavailable(RemoteError):
     """The remote did not answer, or not sensibly; the same request may succeed later (EIO)."""
+
+
+class TimedOut(Unavailable):
+    """The remote made no progress for as long as the policy allows (ETIMEDOUT). What was asked may still be done."""
 
 
 class BadAnswer(Unavailable):
@@ -201,7 +213,14 @@ class Remote(Protocol):
         ...
 
     async def write(
-        self, path: Path, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+        self,
+        path: Path,
+        source: int,
+        base: Version | None,
+        changes: Changes,
+        *,
+        durable: bool = True,
+        step: Step = unseen,
     ) -> Attributes:
         """Replace the content by that of the descriptor `source` (from offset 0, its position unused).
 
@@ -209,7 +228,8 @@ class Remote(Protocol):
         VersionChanged when the node is at another version or gone. With `durable` it returns only when the
         content would survive a power loss of the remote, as after fsync(2); without, as after close(2). What
         `changes` leaves open stays as it was; a new file gets mode 0600. Nothing changes when this raises, except
-        that a file with several names may be left half-written: it cannot be replaced as a whole.
+        that a file with several names may be left half-written: it cannot be replaced as a whole. `step` is called
+        as often as it can be known that more has arrived: who calls it no more is taken to hang.
         """
         ...
 

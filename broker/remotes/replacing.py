@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from broker.remotes import protocol
-from broker.remotes.copying import copy
+from broker.remotes.copying import CHUNK, copy
 from broker.remotes.nodes import attributes_of, change, temporary_name, version_of, way_to
-from broker.remotes.protocol import Attributes, Changes, Version
+from broker.remotes.protocol import Attributes, Changes, Step, Version
 from broker.remotes.renaming import move_to_free_name
 
 _NEW_MODE = 0o600
@@ -56,20 +56,20 @@ class Replacer:
     def __init__(self) -> None:
         self._last_step = threading.Lock()
 
-    def write(self, target: Target, source: int, changes: Changes, durable: bool) -> Attributes:
+    def write(self, target: Target, source: int, changes: Changes, durable: bool, step: Step) -> Attributes:
         """Give `target` the content of `source`, and `changes`."""
         old = target.check()
         if old is not None and old.st_nlink > 1:
-            return self._overwrite(target, source, changes, durable)
+            return self._overwrite(target, source, changes, durable, step)
         with ExitStack() as stack:
             with self._last_step:
                 before = os.stat(way_to(target.folder))
                 made = stack.enter_context(_temporary(target.folder, old))
                 ours = os.stat(way_to(target.folder)).st_mtime_ns
             if made is None:
-                return self._overwrite(target, source, changes, durable)
+                return self._overwrite(target, source, changes, durable, step)
             name, node = made
-            copy(source, node)
+            copy(source, node, _arriving(node, durable, step))
             if old is not None:
                 _keep_xattrs(target, node)
             change(node, _complete(changes, old, os.fstat(node)))
@@ -87,7 +87,7 @@ class Replacer:
                 _sync_folder(target.folder)
             return attributes_of(os.fstat(node))
 
-    def _overwrite(self, target: Target, source: int, changes: Changes, durable: bool) -> Attributes:
+    def _overwrite(self, target: Target, source: int, changes: Changes, durable: bool, step: Step) -> Attributes:
         """Write into the file itself: its other names, or its owner, would be lost with a new one."""
         node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
         try:
@@ -97,7 +97,7 @@ class Replacer:
                 content = os.open(way_to(node), os.O_WRONLY | os.O_NONBLOCK)
                 try:
                     os.ftruncate(content, 0)
-                    copy(source, content)
+                    copy(source, content, _arriving(content, durable, step))
                     _change_what_differs(content, changes)
                     _flush(content, durable)
                 finally:
@@ -184,6 +184,17 @@ def _keep_xattrs(target: Target, new: int) -> None:
             raise
     finally:
         os.close(old)
+
+
+def _arriving(node: int, durable: bool, step: Step) -> Step:
+    """Count what the file system has taken for good, so that no last flush is a long wait without a sign of life."""
+
+    def arrived(count: int) -> None:
+        if count == CHUNK:
+            _flush(node, durable)
+        step(count)
+
+    return arrived
 
 
 def _flush(node: int, durable: bool) -> None:

@@ -25,7 +25,7 @@ from broker.remotes.nodes import (
     version_of,
     way_to,
 )
-from broker.remotes.protocol import Attributes, Changes, Path, Space, Version
+from broker.remotes.protocol import Attributes, Changes, Path, Space, Step, Version
 from broker.remotes.renaming import exchange, move_to_free_name
 from broker.remotes.replacing import Replacer, Target
 
@@ -71,10 +71,12 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             raise protocol.VersionChanged(path, "it is gone") from None
 
-    def write(self, path: Path, source: int, base: Version | None, changes: Changes, durable: bool) -> Attributes:
+    def write(
+        self, path: Path, source: int, base: Version | None, changes: Changes, durable: bool, step: Step
+    ) -> Attributes:
         try:
             with self._folder(path) as (folder, name):
-                return self._replacer.write(Target(path, folder, name, base), source, changes, durable)
+                return self._replacer.write(Target(path, folder, name, base), source, changes, durable, step)
         except (FileNotFoundError, NotADirectoryError):
             if base is None:
                 raise

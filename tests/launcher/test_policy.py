@@ -51,6 +51,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         remote = "share"
         access = "read-only"
         ttl = 2
+        timeout = 7.5
         [[mount]]
         prefix = "sommelier:"
         remote = "file:///wine"
@@ -61,7 +62,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
     share = RemoteSettings("file:///srv", {"retries": 3})
     assert load(tmp_path, text, "/a=file:///b=c,d,ro", "/s=share") == Settings(
         mounts=(
-            MountSettings(b"/drive", share, True, 2.0),
+            MountSettings(b"/drive", share, True, 2.0, 7.5),
             MountSettings(b"sommelier:", RemoteSettings("file:///wine")),
             MountSettings(b"/a", RemoteSettings("file:///b=c,d"), True),
             MountSettings(b"/s", share),
@@ -128,6 +129,10 @@ def test_a_named_policy_must_exist(tmp_path: Path, by_option: bool) -> None:
         (mounts(("/a", "file:/x")) + "ttl = true", ":4: ttl is not a time"),
         (mounts(("/a", "file:/x")) + "ttl = nan", ":4: ttl is not a time"),
         (mounts(("/a", "file:/x")) + "ttl = inf", ":4: ttl is not a time"),
+        (mounts(("/a", "file:/x")) + "timeout = 0", ":4: timeout is not a time"),
+        (mounts(("/a", "file:/x")) + "timeout = false", ":4: timeout is not a time"),
+        (mounts(("/a", "file:/x")) + "timeout = inf", ":4: timeout is not a time"),
+        (mounts(("/a", "file:/x")) + "timeout = '60s'", ":4: timeout is not a time"),
         (mounts(("drive", "file:/x")), ':2: the prefix "drive" is relative'),
         (mounts(("Drive:", "file:/x")), ':2: the prefix "Drive:" is relative'),
         (mounts(("", "file:/x")), ":2: prefix is not a text"),
@@ -198,7 +203,7 @@ VALUE = st.sampled_from(
     ["1", "-1", "true", "nan", '""', '"/a"', '"/a/b"', '"s:"', '"x:y"', '"r"', "[]", "{}", "[{}]", "[1]"]
 )
 KEY = st.sampled_from(
-    ["mount", "remote", "cache", "prefix", "url", "access", "ttl", "dir", "limit", "other", "remote.r.url"]
+    ["mount", "remote", "cache", "prefix", "url", "access", "ttl", "timeout", "dir", "limit", "other", "remote.r.url"]
 )
 HEADER = st.sampled_from(["[[mount]]", "[remote.r]", "[cache]", "[mount]", "[remote]", "[[remote]]", "[other]"])
 LINE = st.one_of(HEADER, st.builds("{} = {}".format, KEY, VALUE), st.sampled_from(["", "# x", "]", '"""']))

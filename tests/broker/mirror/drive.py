@@ -17,6 +17,7 @@ from remotes.plans import Plan
 
 from broker.mirror.content import Quiet
 from broker.mirror.mirror import Mirror
+from broker.remotes.checking import Checked
 from broker.remotes.protocol import Changes, NotFound, Remote
 from broker.remotes.registry import open_file
 from broker.settings import RemoteSettings
@@ -176,14 +177,18 @@ class Drives:
     ) -> AsyncIterator[Drive]:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         said: list[str] = []
+
+        def tell(path: bytes, what: str) -> None:
+            said.append(f"{path.decode(errors='backslashreplace')} {what}")
+
         mirror = Mirror(
             self.directory,
-            remote or self.remote,
+            Checked(remote or self.remote, lambda error: tell(error.path, f"is refused: {error.detail}")),
             ttl=ttl,
             read_only=read_only,
             owners=os.geteuid() == 0,
             progress=Quiet(),
-            tell=said.append,
+            tell=tell,
         )
         self.open += 1
         try:

@@ -16,6 +16,7 @@ from remotes.plans import Plan
 from broker.remotes.protocol import (
     Attributes,
     Changes,
+    Step,
     Version,
 )
 
@@ -88,10 +89,17 @@ async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan:
 
     class Noting(Memory):
         async def write(
-            self, path: bytes, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+            self,
+            path: bytes,
+            source: int,
+            base: Version | None,
+            changes: Changes,
+            *,
+            durable: bool = True,
+            **more: Step,
         ) -> Attributes:
             asked.append(durable)
-            return await super().write(path, source, base, changes, durable=durable)
+            return await super().write(path, source, base, changes, durable=durable, **more)
 
     async with drives(remote=Noting(ALL)) as drive:
         file = await drive.open(b"f", WRITE)

@@ -9,7 +9,18 @@ from typing import TypeVar
 from urllib.parse import parse_qs
 
 from broker.errors import SetupError
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Remote, Space, Version
+from broker.remotes.protocol import (
+    Attributes,
+    Capabilities,
+    Changes,
+    Entry,
+    Path,
+    Remote,
+    Space,
+    Step,
+    Version,
+    unseen,
+)
 from broker.remotes.registry import SCHEMES as RELEASED
 from broker.remotes.registry import Factory, open_remote
 from broker.settings import RemoteSettings
@@ -45,10 +56,17 @@ class Faulty:
         return await self._pass("read", path, lambda: self._remote.read(path, version, offset, length))
 
     async def write(
-        self, path: Path, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+        self,
+        path: Path,
+        source: int,
+        base: Version | None,
+        changes: Changes,
+        *,
+        durable: bool = True,
+        step: Step = unseen,
     ) -> Attributes:
         return await self._pass(
-            "write", path, lambda: self._remote.write(path, source, base, changes, durable=durable)
+            "write", path, lambda: self._remote.write(path, source, base, changes, durable=durable, step=step)
         )
 
     async def mkdir(self, path: Path, changes: Changes) -> Attributes:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from broker.remotes import protocol
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Version
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Step, Version, unseen
 
 ALL = Capabilities(owners=True, hard_links=True, extended_attributes=True, special_files=True)
 
@@ -86,7 +86,14 @@ class Memory:
         return node.content[offset : offset + length]
 
     async def write(
-        self, path: Path, source: int, base: Version | None, changes: Changes, *, durable: bool = True
+        self,
+        path: Path,
+        source: int,
+        base: Version | None,
+        changes: Changes,
+        *,
+        durable: bool = True,
+        step: Step = unseen,
     ) -> Attributes:
         self.writes += 1
         content = os.pread(source, os.fstat(source).st_size, 0)

@@ -14,6 +14,7 @@ import pytest
 
 from broker.remotes import copying, protocol, replacing
 from broker.remotes.file import FileRemote
+from broker.remotes.protocol import Step
 
 from .helpers import NOTHING, content_of, names_in, put, replaced, source
 
@@ -25,10 +26,10 @@ async def test_a_cancelled_write_keeps_its_source(
     started, released = threading.Event(), threading.Event()
     copy = copying.copy
 
-    def slow(file: int, destination: int) -> None:
+    def slow(file: int, destination: int, step: Step) -> None:
         started.set()
         released.wait(30)
-        copy(file, destination)
+        copy(file, destination, step)
 
     monkeypatch.setattr(replacing, "copy", slow)
     with source(b"right") as file:
@@ -52,8 +53,8 @@ async def test_a_file_that_changes_during_a_write(
     made = await put(file_remote, b"f", b"1") if there else None
     copy = copying.copy
 
-    def disturbed(file: int, destination: int) -> None:
-        copy(file, destination)
+    def disturbed(file: int, destination: int, step: Step) -> None:
+        copy(file, destination, step)
         (share / "f").write_bytes(b"theirs")
 
     monkeypatch.setattr(replacing, "copy", disturbed)
@@ -101,6 +102,20 @@ async def test_durable_writes_are_synced(
     with source(b"1") as file:
         await file_remote.write(b"f", file, None, NOTHING, durable=durable)
     assert done == syncs
+
+
+@pytest.mark.parametrize("names", [1, 2])
+async def test_a_write_shows_its_progress(file_remote: FileRemote, share: Path, names: int) -> None:
+    """The steps add up to the content, replaced as a whole or written in place, and are several in a long write."""
+    made = await put(file_remote, b"f", b"old")
+    for number in range(1, names):
+        made = await file_remote.link(b"f", b"f%d" % number)
+    content = os.urandom(1 << 20) * 33
+    steps: list[int] = []
+    with source(content) as file:
+        await file_remote.write(b"f", file, made.version, NOTHING, step=steps.append)
+    assert sum(steps) == len(content) and len(steps) > 2
+    assert (share / "f").read_bytes() == content
 
 
 UNFINISHED = ".seccomp-drive-0123456789abcdef"

@@ -1,0 +1,33 @@
+"""The user is told everything once, and not without end."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from broker.telling import Once, tell
+
+
+def test_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    """With our name in front; what is no text is escaped."""
+    tell(os.fsdecode(b"/drive/\xff is gone"))
+    assert capfd.readouterr().err == "seccomp-drive: /drive/\\udcff is gone\n"
+
+
+def test_once() -> None:
+    """The same message again is left out."""
+    said: list[str] = []
+    once = Once(said.append)
+    for message in ("a", "b", "a"):
+        once(message)
+    assert said == ["a", "b"]
+
+
+def test_not_without_end() -> None:
+    """A remote that lies in a new way every time does not fill the terminal."""
+    said: list[str] = []
+    once = Once(said.append)
+    for number in range(10_000):
+        once(str(number))
+    assert len(said) < 1000 and "ends here" in said[-1]
