@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
+import itertools
 import os
+import random
 import stat
 import time
 from collections.abc import Callable
@@ -22,7 +25,8 @@ from broker.mirror.writeback import WriteBack
 from broker.remotes.protocol import Path, Remote
 
 _ATTEMPTS = 8
-"""How often an open starts anew because the remote's file changed under it."""
+_PATIENCE = 5.0
+"""How often at least, and for how many seconds, an open starts anew because the remote's file changes under it."""
 
 OpenAct = Callable[[bytes, int], int]
 """Opens a real path with these flags under the program's identity; the broker's descriptor."""
@@ -103,7 +107,8 @@ class Mirror:
         the node is dirty on record.
         """
         began = time.monotonic()
-        for _ in range(_ATTEMPTS):
+        give_up = began + _PATIENCE
+        for attempt in itertools.count(1):
             status = await self._lookup.look(path, since=began)
             try:
                 if status is None:
@@ -115,11 +120,13 @@ class Mirror:
                 return await self._open_other(path, status, flags, act)
             except Stale:
                 began = time.monotonic()
-                self._lookup.distrust(path)
             except FileExistsError:
                 if flags & os.O_EXCL or not flags & os.O_CREAT:
                     raise
-                self._lookup.distrust(path)
+            if attempt >= _ATTEMPTS and time.monotonic() > give_up:
+                break
+            self._lookup.distrust(path)
+            await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     async def require(self, path: Path) -> None:
@@ -181,13 +188,13 @@ class Mirror:
         file = await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
         try:
             ino = os.fstat(file).st_ino
-            await self.writeback.hold(file)
             try:
-                result = self.tree.run(act, path)
+                async with self.writeback.holding(file):
+                    result = self.tree.run(act, path)
             except OSError:
                 self.writeback.settle_soon(ino)
                 raise
-            await self.writeback.settle(ino)
+            await self.writeback.settle(ino, unfinished=True)
         finally:
             os.close(file)
         return result
@@ -229,8 +236,8 @@ class Mirror:
                 await self._content.require(path, file)
             elif flags & os.O_TRUNC:
                 await self._content.spare(file)
-                await self.writeback.hold(file)
-                self._empty(file)
+                async with self.writeback.holding(file):
+                    self._empty(file)
             else:
                 await self._content.require(path, file)
                 await self.writeback.hold(file)

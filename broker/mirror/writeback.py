@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import stat
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from broker.mirror import leases
@@ -63,6 +64,12 @@ class WriteBack:
 
         `file` is the open descriptor: who takes the node off the list sees a writer from now on, or was before.
         """
+        async with self.holding(file):
+            pass
+
+    @contextlib.asynccontextmanager
+    async def holding(self, file: int) -> AsyncIterator[None]:
+        """As `hold`, for a change made in this context, where `file` cannot write and nobody sees a writer."""
         ino = os.fstat(file).st_ino
         async with self._locks.node(ino):
             if ino not in self._held:
@@ -75,6 +82,7 @@ class WriteBack:
             if not await self._ledger.mark_dirty(ino):
                 self._release(ino)
                 raise Stale
+            yield
 
     async def push(self, ino: int, *, durable: bool) -> None:
         """Bring the remote up to the mirror's content of a dirty file; its errors are the caller's.
@@ -82,42 +90,33 @@ class WriteBack:
         Nothing is done for a file without a name, or one whose content the remote has already.
         """
         async with self._locks.node(ino):
-            record = await self._ledger.get(ino)
-            if record is None or not record.dirty:
-                return
-            path = await self._path(ino)
-            if path is None:
-                self._tree.require_present()
-                return
-            file = reopen(self._held[ino].anchor, os.O_RDONLY)
-            try:
-                await self._push(path, file, record, durable)
-            finally:
-                os.close(file)
+            await self._push_locked(ino, durable)
 
-    async def settle(self, ino: int) -> None:
-        """After a close: push, and take the node off the dirty list if nobody can write to it any more."""
-        await self.push(ino, durable=False)
+    async def settle(self, ino: int, *, unfinished: bool = False) -> None:
+        """After a close: push, and take the node off the dirty list.
+
+        Not while somebody can still write to it, who may be half-way through: his own close is for him to push, and
+        the last one is announced again. `unfinished`: push what he has written so far nevertheless.
+        """
         async with self._locks.node(ino):
-            record = await self._ledger.get(ino)
             held = self._held.get(ino)
-            if record is None or held is None:
-                self._release(ino)
+            if held is None:
                 return
             if os.fstat(held.anchor).st_nlink == 0:
+                self._tree.require_present()
                 await self._ledger.drop(ino)
                 self._release(ino)
                 return
-            file = reopen(held.anchor, os.O_RDONLY)
-            try:
-                if leases.has_writer(file):
-                    return
-                digest = await on_thread(digest_of, file)
-                if digest == record.digest and self._agrees(os.fstat(file), record):
+            written = self._has_writer(held)
+            if written and not unfinished:
+                return
+            await self._push_locked(ino, durable=False)
+            record = await self._ledger.get(ino)
+            # Whoever opens the file for writing meanwhile waits for the node's lock in `hold`.
+            if not written and (record is None or self._agrees(os.fstat(held.anchor), record)):
+                if record is not None:
                     await self._ledger.put(replace(record, dirty=False))
-                    self._release(ino)
-            finally:
-                os.close(file)
+                self._release(ino)
 
     def drain(self) -> None:
         """Start settling what inotify has announced."""
@@ -136,7 +135,7 @@ class WriteBack:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
             self.drain()
-        await asyncio.gather(*(self._settle_quietly(ino) for ino in list(self._held)))
+        await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in list(self._held)))
         return [path for ino in list(self._held) if (path := await self._pending(ino)) is not None]
 
     async def recover(self) -> list[Path]:
@@ -172,6 +171,20 @@ class WriteBack:
             with contextlib.suppress(Stale):
                 await self.hold(file)
             return True
+        finally:
+            os.close(file)
+
+    async def _push_locked(self, ino: int, durable: bool) -> None:
+        record = await self._ledger.get(ino)
+        if record is None or not record.dirty:
+            return
+        path = await self._path(ino)
+        if path is None:
+            self._tree.require_present()
+            return
+        file = reopen(self._held[ino].anchor, os.O_RDONLY)
+        try:
+            await self._push(path, file, record, durable)
         finally:
             os.close(file)
 
@@ -230,9 +243,9 @@ class WriteBack:
         times_differ = capabilities.times and abs(status.st_mtime_ns - record.mtime_ns) >= tick
         return not (modes_differ or times_differ)
 
-    async def _settle_quietly(self, ino: int) -> None:
+    async def _settle_quietly(self, ino: int, *, unfinished: bool = False) -> None:
         try:
-            await self.settle(ino)
+            await self.settle(ino, unfinished=unfinished)
         except (RemoteError, OSError) as error:
             if ino not in self._told:
                 self._told.add(ino)
@@ -246,11 +259,15 @@ class WriteBack:
             path = await self._path(ino)
             if record is None or not record.dirty or path is None:
                 return None
-            file = reopen(self._held[ino].anchor, os.O_RDONLY)
-            try:
-                return None if leases.has_writer(file) else path
-            finally:
-                os.close(file)
+            return None if self._has_writer(self._held[ino]) else path
+
+    @staticmethod
+    def _has_writer(held: Held) -> bool:
+        file = reopen(held.anchor, os.O_RDONLY)
+        try:
+            return leases.has_writer(file)
+        finally:
+            os.close(file)
 
     async def _path(self, ino: int) -> Path | None:
         """Where a held file is now: the kernel knows, whatever was renamed since."""

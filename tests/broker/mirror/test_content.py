@@ -99,8 +99,27 @@ async def test_a_change_in_the_middle_of_a_fetch_starts_anew(drives: Drives, mem
         assert await reading == b"b" * 20
 
 
-async def test_a_file_that_never_rests_is_estale(drives: Drives, memory: Memory) -> None:
+async def test_a_file_that_seldom_rests_is_opened(drives: Drives, memory: Memory) -> None:
+    """A file that another host writes twenty times as it is opened here is opened nevertheless."""
+    reads = iter(range(20))
+
+    class Restless(Memory):
+        async def read(self, path: bytes, *rest: Any) -> bytes:
+            if (number := next(reads, None)) is not None:
+                await store(self, path, b"%d" % number)
+            return await super().read(path, *rest)
+
+    remote = Restless(ALL)
+    await store(remote, b"f", b"1")
+    async with drives(remote=remote) as drive:
+        assert await drive.read(b"f") == b"19"
+
+
+async def test_a_file_that_never_rests_is_estale(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An open gives up in the end."""
+    monkeypatch.setattr("broker.mirror.mirror._PATIENCE", 0.1)
 
     class Restless(Memory):
         async def read(self, path: bytes, *rest: Any) -> bytes:
@@ -148,11 +167,11 @@ async def test_a_truncation_that_came_to_nothing_loses_no_zeros(
     await store(memory, b"f", b"x" + b"\0" * 200_000)
     async with drives() as drive:
 
-        async def full(file: int) -> None:
+        def full(file: int) -> None:
             raise OSError(errno.ENOSPC, "no watches left")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):
-            patch.setattr(drive.mirror.writeback, "hold", full)
+            patch.setattr(drive.mirror.writeback, "holding", full)
             await drive.open(b"f", WRITE)
         assert await drive.read(b"f") == b"x" + b"\0" * 200_000
 

@@ -173,11 +173,11 @@ async def test_nothing_is_emptied_before_it_is_dirty(
     async with drives() as drive:
         assert await drive.read(b"f") == b"content"
 
-        async def full(file: int) -> None:
+        def full(file: int) -> None:
             raise OSError(28, "no watches left")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):
-            patch.setattr(drive.mirror.writeback, "hold", full)
+            patch.setattr(drive.mirror.writeback, "holding", full)
             await drive.open(b"f", WRITE)
         assert await drive.read(b"f") == b"content"
 
