@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +19,8 @@ from broker.remotes.protocol import Attributes, Changes, Step, Version
 from broker.remotes.renaming import move_to_free_name
 
 _NEW_MODE = 0o600
+_LOCK_ATTEMPTS, _LOCK_PAUSE = 50, 0.002
+"""How often a lock is tried for, and the seconds in between."""
 _KEPT = ("user.", "system.posix_acl_access")
 _NO_FSYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
 
@@ -50,8 +54,9 @@ class Target:
 
 
 class Replacer:
-    """Writes files. Of the writers that share one, no two are between the last look and the rename at once; other
-    machines can be, for the length of these two calls."""
+    """Writes files. Of the writers that share one, and of the brokers on one machine, no two are between the last
+    look and the rename at once; other machines, and programs that know nothing of us, can be, for the length of these
+    two calls."""
 
     def __init__(self) -> None:
         self._last_step = threading.Lock()
@@ -74,7 +79,7 @@ class Replacer:
                 _keep_xattrs(target, node)
             change(node, _complete(changes, old, os.fstat(node)))
             _flush(node, durable)
-            with self._last_step:
+            with self._last_step, _alone(target):
                 target.check()
                 if target.base is None:
                     move_to_free_name(target.folder, name, target.folder, target.name)
@@ -91,7 +96,7 @@ class Replacer:
         """Write into the file itself: its other names, or its owner, would be lost with a new one."""
         node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
         try:
-            with self._last_step:
+            with self._last_step, _alone(target):
                 if version_of(os.fstat(node)) != target.base:
                     raise protocol.VersionChanged(target.path)
                 content = os.open(way_to(node), os.O_WRONLY | os.O_NONBLOCK)
@@ -105,6 +110,34 @@ class Replacer:
             return attributes_of(os.fstat(node))
         finally:
             os.close(node)
+
+
+@contextmanager
+def _alone(target: Target) -> Iterator[None]:
+    """Keep other brokers from replacing the same version of a file: each locks what it is about to replace.
+
+    Whoever else holds a flock(2) on it is waited for a moment, since brokers need no longer. Where the file cannot be
+    opened or locked, nobody is kept out.
+    """
+    with ExitStack() as stack:
+        if target.base is not None:
+            with suppress(OSError):
+                node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
+                stack.callback(os.close, node)
+                if stat.S_ISREG(os.fstat(node).st_mode):
+                    file = os.open(way_to(node), os.O_RDONLY | os.O_NONBLOCK)
+                    stack.callback(os.close, file)
+                    _lock(file)
+        yield
+
+
+def _lock(file: int) -> None:
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)
 
 
 def _put_back_times(folder: int, before: os.stat_result) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 from broker.remotes import copying, protocol, replacing
 from broker.remotes.file import FileRemote
 from broker.remotes.protocol import Step
+from broker.remotes.registry import open_file
+from broker.settings import RemoteSettings
 
 from .helpers import NOTHING, content_of, names_in, put, replaced, source
 
@@ -62,6 +66,50 @@ async def test_a_file_that_changes_during_a_write(
         await (put(file_remote, b"f", b"ours") if made is None else replaced(file_remote, b"f", b"ours", made))
     assert (share / "f").read_bytes() == b"theirs"
     assert os.listdir(share) == ["f"]
+
+
+@pytest.mark.parametrize("names", [1, 2])
+async def test_two_brokers_replace_one_version(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch, names: int
+) -> None:
+    """Of two that look at the same time whether the file is still what they know, one is told that it is not."""
+    made = await put(file_remote, b"f", b"old")
+    if names == 2:
+        made = await file_remote.link(b"f", b"g")
+    together, rename, truncate = threading.Barrier(2), os.rename, os.ftruncate
+
+    def slow_rename(*names: bytes, **folders: int) -> None:
+        time.sleep(0.05)
+        rename(*names, **folders)
+
+    def slow_truncate(file: int, size: int) -> None:
+        time.sleep(0.05)
+        truncate(file, size)
+
+    check = replacing.Target.check
+
+    def look(target: replacing.Target) -> os.stat_result | None:
+        together.wait(10)
+        monkeypatch.setattr(replacing.Target, "check", check)
+        return check(target)
+
+    other = open_file(RemoteSettings(share.as_uri()))
+    monkeypatch.setattr(os, "rename", slow_rename)
+    monkeypatch.setattr(os, "ftruncate", slow_truncate)
+    monkeypatch.setattr(replacing.Target, "check", look)
+    writes = (replaced(remote, b"f", b"new", made) for remote in (file_remote, other))
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    await other.close()
+    assert sorted(type(result).__name__ for result in results) == ["Attributes", "VersionChanged"]
+
+
+async def test_a_lock_of_somebody_else_holds_up_no_write(file_remote: FileRemote, share: Path) -> None:
+    """A program on the server that keeps a flock(2) on a file does not keep it from being replaced."""
+    made = await put(file_remote, b"f", b"old")
+    with (share / "f").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        await replaced(file_remote, b"f", b"new", made)
+    assert (share / "f").read_bytes() == b"new"
 
 
 async def test_a_write_that_fails_leaves_nothing(
