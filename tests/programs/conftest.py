@@ -13,6 +13,7 @@ import pytest
 
 from . import processes
 from .harness import Pair
+from .machines import Machines
 
 SOURCES = Path(__file__).parent / "sources"
 Build = Callable[..., Path]
@@ -43,6 +44,18 @@ def pair(native_twice: bool) -> Iterator[Pair]:
     finally:
         processes.end(base)
         shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture
+def machines() -> Iterator[Machines]:
+    """Machines with an empty share in common."""
+    base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    machines = Machines(base, f"/drive-{base.name}")
+    try:
+        yield machines
+    finally:
+        machines.clean()
+        shutil.rmtree(base)
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""Several sessions on one share: on one machine they have a cache in common, on two they have one each."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import processes
+from .sides import seccomp_drive
+
+
+@dataclass(slots=True)
+class Session:
+    """A running `exec`, with what it says on stdout and stderr in files."""
+
+    machine: str
+    process: subprocess.Popen[bytes]
+    out: Path
+    err: Path
+
+    def ended(self, status: int, seconds: float = 60) -> str:
+        """Wait for the end; what it said on stdout."""
+        __tracebackhide__ = True
+        found = self.process.wait(seconds)
+        assert found == status, f"{found}; stdout: {self.out.read_text()[-500:]}; stderr: {self.said[-2000:]}"
+        return self.out.read_text()
+
+    @property
+    def said(self) -> str:
+        return self.err.read_text(errors="backslashreplace")
+
+
+@dataclass(slots=True)
+class Machines:
+    """Machines with the folder `share` as the remote of the drive at `prefix`, in a scenario of its own."""
+
+    base: Path
+    prefix: str
+    ttl: float = 1.0
+    sessions: list[Session] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.share.mkdir()
+        mount = {"prefix": self.prefix, "remote": self.share.as_uri()}
+        lines = [f'{key} = "{value}"' for key, value in mount.items()]
+        self.policy.write_text("\n".join(["[[mount]]", *lines, f"ttl = {self.ttl}", ""]))
+
+    @property
+    def share(self) -> Path:
+        return self.base / "share"
+
+    @property
+    def policy(self) -> Path:
+        return self.base / "policy.toml"
+
+    def cache(self, machine: str) -> Path:
+        return self.base / f"cache-{machine}"
+
+    def mirror(self, machine: str) -> Path:
+        """The folder of the machine's mirror, which its first session has made."""
+        (found,) = (self.cache(machine) / "seccomp-drive" / "mirrors").iterdir()
+        return found
+
+    def start(self, machine: str, *argv: str, stdin: int = subprocess.DEVNULL) -> Session:
+        """Run `argv` under an `exec` on that machine, with the drive as its working directory."""
+        out, err = (self.base / f"{kind}-{len(self.sessions)}" for kind in ("out", "err"))
+        with out.open("wb") as stdout, err.open("wb") as stderr:
+            process = subprocess.Popen(
+                [
+                    *seccomp_drive("exec", "-p", str(self.policy), "--"),
+                    *("sh", "-c", 'cd "$DRIVE" && exec "$@"', "sh", *argv),
+                ],
+                env=self.environment(machine),
+                cwd=self.base,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
+        session = Session(machine, process, out, err)
+        self.sessions.append(session)
+        return session
+
+    def environment(self, machine: str) -> dict[str, str]:
+        return {
+            processes.MARK: str(self.base),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.base),
+            "XDG_CACHE_HOME": str(self.cache(machine)),
+            "DRIVE": self.prefix,
+            "LC_ALL": "C.UTF-8",
+        }
+
+    def clean(self) -> None:
+        """Kill what is left."""
+        processes.end(self.base)
+        for session in self.sessions:
+            session.process.wait()
