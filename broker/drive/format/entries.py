@@ -1,0 +1,95 @@
+"""Entries: a name in a folder, with the keys of the node it leads to, sealed under the folder's keys."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, replace
+
+from broker.drive.errors import Damaged, Tampered
+from broker.drive.format.commits import entry_is_signed, signed_part_of_entry
+from broker.drive.format.keys import NodeKeys, name_token
+from broker.drive.format.sealing import KEY_SIZE, seal, unseal
+from broker.drive.records import Entry, NodeId, Token
+
+NAME_MAX = 255
+NAME_PADDING = 32
+
+_PLACE = struct.Struct(">5s16s32s16sQQ")
+_KEYS = struct.Struct(">32s32sB")
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What an entry says to who holds the folder's keys; with its seed also the child's."""
+
+    name: bytes
+    keys: NodeKeys
+
+
+def seal_entry(
+    parent: NodeId, parent_keys: NodeKeys, version: int, epoch: int, name: bytes, child: NodeId, child_keys: NodeKeys
+) -> Entry:
+    """A signed entry. `epoch` is that of the parent's keys; both keys must be a writer's (Denied)."""
+    token = name_token(parent_keys, name)
+    place = _PLACE.pack(b"entry", parent, token, child, version, epoch)
+    padded = name.ljust(-(-len(name) // NAME_PADDING) * NAME_PADDING, b"\0")
+    return _signed(
+        Entry(
+            parent=parent,
+            token=token,
+            version=version,
+            epoch=epoch,
+            child=child,
+            sealed=seal(
+                parent_keys.entry_cipher, place, _KEYS.pack(child_keys.read, child_keys.verify, len(name)) + padded
+            ),
+            sealed_seed=seal(parent_keys.seed_cipher, place, child_keys.writing_seed),
+        ),
+        parent_keys,
+    )
+
+
+def tombstone(parent: NodeId, parent_keys: NodeKeys, version: int, epoch: int, token: Token) -> Entry:
+    """A signed mark that a name is gone; `epoch` is that of the keys under which `token` was made."""
+    return _signed(Entry(parent, token, version, epoch, None), parent_keys)
+
+
+def open_entry(entry: Entry, parent_keys: NodeKeys, *, verify: bool) -> Opened:
+    """Name and keys of an entry that is no tombstone.
+
+    Damaged if it does not open: bits, keys or place are others (compare epochs to tell). With `verify`, Tampered
+    unless a writer of the folder has signed it; without, as in listings, it can have been made by any reader.
+    """
+    if verify:
+        check_entry(entry, parent_keys)
+    if entry.child is None:
+        raise Damaged("a removed name has nothing to open")
+    place = _PLACE.pack(b"entry", entry.parent, entry.token, entry.child, entry.version, entry.epoch)
+    content = unseal(parent_keys.entry_cipher, place, entry.sealed)
+    try:
+        read, verify_key, length = _KEYS.unpack_from(content)
+    except struct.error as error:
+        raise Damaged("cut off") from error
+    name = content[_KEYS.size : _KEYS.size + length]
+    if len(name) != length or not _is_name(name):
+        raise Tampered("the name in it cannot be one")
+    seed = None
+    if parent_keys.seed is not None:
+        seed = unseal(parent_keys.seed_cipher, place, entry.sealed_seed)
+        if len(seed) != KEY_SIZE:
+            raise Damaged("cut off")
+    return Opened(name, NodeKeys(read, verify_key, seed))
+
+
+def check_entry(entry: Entry, parent_keys: NodeKeys) -> None:
+    """Tampered unless a writer of the folder has signed the entry or tombstone."""
+    if not entry_is_signed(entry, parent_keys.verify):
+        raise Tampered("no writer of the folder has signed this name")
+
+
+def _is_name(name: bytes) -> bool:
+    return 0 < len(name) <= NAME_MAX and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
+
+
+def _signed(entry: Entry, parent_keys: NodeKeys) -> Entry:
+    return replace(entry, signature=parent_keys.signer.sign(signed_part_of_entry(entry)))

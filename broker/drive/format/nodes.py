@@ -1,0 +1,62 @@
+"""Nodes: attributes and chunk list of a file, folder or symlink, sealed under its own keys and signed."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from dataclasses import replace
+
+from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
+from broker.drive.format.bodies import Body, decode_body, encode_body
+from broker.drive.format.commits import node_is_signed, signed_part
+from broker.drive.format.keys import NodeKeys
+from broker.drive.format.sealing import seal, unseal
+from broker.drive.records import SEALED_MAX, Kind, Node, NodeId
+
+_PLACE = struct.Struct(">4s16sQQB?")
+
+
+def seal_node(
+    id: NodeId, kind: Kind, version: int, epoch: int, keys: NodeKeys, body: Body, *, inline: bool = False
+) -> Node:
+    """A signed version of a node; `keys` must be a writer's (Denied). Malformed if the body is too long to be kept.
+
+    `inline`: its content is chunk 0, kept beside the node and not in the blob store.
+    """
+    place = _PLACE.pack(b"node", id, version, epoch, kind, inline)
+    sealed = seal(keys.body_cipher, place, encode_body(body))
+    if len(sealed) > SEALED_MAX:
+        raise Malformed(f"attributes and chunk list of {len(sealed)} bytes; {SEALED_MAX} can be kept")
+    node = Node(id, kind, version, epoch, keys.commitment, keys.verify, sealed, b"", inline)
+    return replace(node, signature=keys.signer.sign(signed_part(node)))
+
+
+def open_node(node: Node, keys: NodeKeys, *, verify: bool) -> Body:
+    """What a node says.
+
+    WrongKey when it is under another read key: it was re-keyed, and its entry has the new one. Damaged if it does not
+    open. With `verify`, Tampered unless a writer has signed it; without, as in listings, any reader can have made it.
+    """
+    if verify:
+        check_node(node, keys)
+    place = _PLACE.pack(b"node", node.id, node.version, node.epoch, node.kind, node.inline)
+    try:
+        body = decode_body(unseal(keys.body_cipher, place, node.body))
+    except Damaged:
+        _check_commitment(node, keys)
+        raise
+    if stat.S_ISDIR(body.mode) != (node.kind is Kind.FOLDER):
+        raise Tampered("a folder is said to be a file, or a file a folder")
+    return body
+
+
+def check_node(node: Node, keys: NodeKeys) -> None:
+    """WrongKey if the node is under other keys; Tampered unless a writer of it has signed it."""
+    _check_commitment(node, keys)
+    if node.verify_key != keys.verify or not node_is_signed(node):
+        raise Tampered("no writer of it has signed this version")
+
+
+def _check_commitment(node: Node, keys: NodeKeys) -> None:
+    if node.commitment != keys.commitment:
+        raise WrongKey("it is under another key: its keys have been changed")
