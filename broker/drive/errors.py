@@ -21,6 +21,18 @@ class Denied(DriveError):
     code = "denied"
 
 
+class Unauthenticated(DriveError):
+    """The server does not know who asks: the token or the login is no good, or no longer."""
+
+    code = "unauthenticated"
+
+
+class NameTaken(DriveError):
+    """Another user has that name."""
+
+    code = "name-taken"
+
+
 class NodeChanged(DriveError):
     """A node is at another version than the commit is based on."""
 
