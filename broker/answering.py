@@ -122,13 +122,16 @@ class Answerer:
                         raise
                     await asyncio.sleep(_AGAIN)
         except PermissionError:
+            if reply.failure:
+                raise OSError(reply.failure, os.strerror(reply.failure)) from None
             self._tell_once(
                 f"{call.row.name} on a drive needs ptrace, which is refused for process {tgid}: "
                 "detach its debugger, or see `seccomp-drive check`"
             )
             raise
         finally:
-            os.close(reply.fd)
+            if reply.fd >= 0:
+                os.close(reply.fd)
 
     def _trace(self, call: Call, reply: Redirect, tgid: int) -> int:
         trapped = call.trapped
@@ -142,6 +145,7 @@ class Answerer:
             reply.number,
             reply.arguments,
             reply.fd_argument,
+            reply.failure,
         )
 
 

@@ -96,4 +96,5 @@ cdef extern from "src/redirect.h":
         uint64_t arguments[6]
         int descriptor_argument
         uint64_t cookie
+        int failure
     int _run_redirect "redirect"(const _redirect *order, long *result) nogil

@@ -91,12 +91,14 @@ def redirect(
     number: int,
     arguments: tuple[int, int, int, int, int, int],
     descriptor_argument: int,
+    failure: int = 0,
 ) -> int:
     """Let the tracee run another system call in place of the trapped one, changing its registers only.
 
     `descriptor` is injected close-on-exec, its number in the tracee put into `arguments[descriptor_argument]`,
     the system call `number` (of `arch`) is run with the cookie of `filter_cookie` in its sixth argument if that
-    argument is 0, the injected descriptor closed, and the registers restored with the result. Returns the
+    argument is 0, the injected descriptor closed, and the registers restored with the result. No descriptor is
+    injected if it is -1. With `failure`, an errno, the tracee sees that error where the call succeeds. Returns the
     result (negative errno of the tracee's call, or 0 after a successful exec). The notification has been
     answered when this returns. OSError when the redirect could not begin (EPERM: ptrace was refused; the
     notification is then unanswered); ProcessLookupError when the tracee died on the way; FileNotFoundError when a

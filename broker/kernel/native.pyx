@@ -264,6 +264,7 @@ def redirect(
     long number,
     arguments,
     int descriptor_argument,
+    int failure=0,
 ):
     cdef _redirect order
     cdef long result = 0
@@ -278,6 +279,7 @@ def redirect(
     order.number = number
     order.descriptor_argument = descriptor_argument
     order.cookie = low | high << 32
+    order.failure = failure
     for index in range(6):
         order.arguments[index] = arguments[index] & 0xFFFFFFFFFFFFFFFF
     with nogil:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import itertools
 import socket
 import time
+from collections.abc import Collection
 
 from broker.mirror.content import CHUNK
 from broker.mirror.placing import join, parent_of
@@ -18,15 +19,23 @@ from broker.remotes.protocol import (
     NotFound,
     Path,
     Remote,
+    Unavailable,
     VersionChanged,
 )
 
+_SERIALS = 1000
+"""Conflict names of one second that are tried."""
 
-async def arrived(remote: Remote, path: Path, size: int, digest: bytes) -> Attributes | None:
-    """What the remote has at `path` if that is our content already: an earlier push whose answer was lost."""
+Fingerprint = tuple[int, bytes]
+"""Size in bytes and digest of a content."""
+
+
+async def arrived(remote: Remote, path: Path, ours: Collection[Fingerprint]) -> tuple[Attributes, Fingerprint] | None:
+    """What the remote has at `path` if that is a content of ours already: an earlier push whose answer was lost."""
     try:
         attributes = await remote.stat(path)
-        if not attributes.is_regular or attributes.size != size:
+        size = attributes.size
+        if not attributes.is_regular or size not in {each for each, _ in ours}:
             return None
         theirs, offset = hashlib.blake2b(digest_size=32), 0
         while offset < size:
@@ -37,19 +46,33 @@ async def arrived(remote: Remote, path: Path, size: int, digest: bytes) -> Attri
             offset += len(data)
     except (NotFound, NotADirectory, VersionChanged):
         return None
-    return attributes if theirs.digest() == digest else None
+    found = size, theirs.digest()
+    return (attributes, found) if found in ours else None
 
 
 async def write_beside(remote: Remote, path: Path, file: int, changes: Changes) -> tuple[Path, Attributes]:
-    """Keep the content of `file` on the remote under the first conflict name that is free, which is returned."""
+    """Keep the content of `file` on the remote under the first conflict name that is free, which is returned.
+
+    The folder that it was in is made anew if somebody has removed it.
+    """
     moment = time.gmtime()
-    for serial in itertools.count():
+    for serial in range(_SERIALS):
         beside = conflict_name(path, socket.gethostname(), moment, serial)
-        try:
-            return beside, await remote.write(beside, file, None, changes)
-        except AlreadyExists:
-            continue
-    raise AssertionError("the numbers do not end")
+        with contextlib.suppress(AlreadyExists):
+            try:
+                return beside, await remote.write(beside, file, None, changes)
+            except NotFound:
+                await _make_folders(remote, parent_of(path))
+                return beside, await remote.write(beside, file, None, changes)
+    raise Unavailable(path, "the remote has no free name for a conflict copy")
+
+
+async def _make_folders(remote: Remote, path: Path) -> None:
+    """Make a folder that was removed, and those above it."""
+    names = path.split(b"/")
+    for count in range(1, len(names) + 1):
+        with contextlib.suppress(AlreadyExists):
+            await remote.mkdir(b"/".join(names[:count]), Changes(mode=0o700))
 
 
 def conflict_name(path: Path, host: str, moment: time.struct_time, serial: int = 0) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import itertools
@@ -19,10 +20,11 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
 from broker.mirror.nodes import SET_ID
+from broker.mirror.pushing import Pushing
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Path, Remote
+from broker.remotes.protocol import Path, Remote, RemoteError
 
 _ATTEMPTS = 8
 _PATIENCE = 5.0
@@ -69,9 +71,8 @@ class Mirror:
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, ttl)
         self._content = Content(remote, self._ledger, self._locks, progress, tell)
         self._names = Names(remote, self.tree, self._ledger, self._lookup)
-        self.writeback = WriteBack(
-            remote, self.tree, self._ledger, self._locks, self._generation, self._lookup, progress, tell
-        )
+        pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
+        self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
 
     async def look(self, path: Path) -> os.stat_result | None:
@@ -199,8 +200,10 @@ class Mirror:
             os.close(file)
         return result
 
-    async def written(self, ino: int, *, durable: bool) -> None:
-        """close(2) or fsync(2) of a descriptor that may have been written through."""
+    async def written(self, path: Path, ino: int, *, durable: bool) -> None:
+        """close(2) or fsync(2) of a descriptor that may have been written through, also one that another session has
+        opened."""
+        await self.writeback.adopt(path, ino)
         await self.writeback.push(ino, durable=durable)
 
     async def close(self) -> None:
@@ -222,6 +225,8 @@ class Mirror:
                 await self.writeback.hold(file)
             except BaseException:
                 os.close(file)
+                with contextlib.suppress(OSError, RemoteError):
+                    await self._names.unlink(path, _unlink)
                 raise
         return file
 
@@ -275,6 +280,11 @@ class Mirror:
         """EROFS on a read-only mount."""
         if self._read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def _unlink(real: bytes) -> int:
+    os.unlink(real)
+    return 0
 
 
 def is_writing(flags: int) -> bool:

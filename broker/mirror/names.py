@@ -42,6 +42,7 @@ class Names:
         """
         async with self._lookup.locked(path):
             file = self._tree.run(act, path)
+            attributes = None
             try:
                 changes = self._changes(os.fstat(file))
                 self._tree.drop_set_id(path)
@@ -50,6 +51,7 @@ class Names:
             except BaseException as error:
                 os.close(file)
                 self._undo(path, lambda: self._tree.remove(path))
+                await self._take_back(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path)
             return file
@@ -156,6 +158,7 @@ class Names:
     ) -> int:
         async with self._lookup.locked(path):
             result = self._tree.run(act, path)
+            attributes = None
             try:
                 changes = self._changes(os.lstat(self._tree.real(path)))
                 self._tree.drop_set_id(path)
@@ -163,6 +166,7 @@ class Names:
                 await self._lookup.learn(path, attributes, digest=EMPTY_DIGEST if attributes.is_regular else None)
             except BaseException as error:
                 self._undo(path, lambda: self._tree.remove(path))
+                await self._take_back(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path, empty=empty)
             return result
@@ -220,6 +224,12 @@ class Names:
         status = self._tree.lstat(path)
         if status is not None:
             await self._lookup.rebase(path, status.st_ino, attributes)
+
+    async def _take_back(self, path: Path, made: Attributes | None) -> None:
+        """Remove what the remote has made for a call that fails nevertheless, unless it is another's by now."""
+        with contextlib.suppress(RemoteError):
+            if made is not None and (await self._remote.stat(path)).version == made.version:
+                await (self._remote.rmdir(path) if made.is_directory else self._remote.remove(path))
 
     def _undo(self, path: Path, step: Callable[[], object]) -> None:
         with contextlib.suppress(OSError):

@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import stat
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from broker.mirror import leases
 from broker.mirror.closing import Closings
-from broker.mirror.conflicts import arrived, write_beside
-from broker.mirror.content import Progress, Stale, Tell, digest_of, on_thread
-from broker.mirror.ledger import Ledger, Record
-from broker.mirror.lookup import Lookup
-from broker.mirror.nodes import SET_ID, changes_of, reopen
-from broker.mirror.placing import parent_of, record_of
+from broker.mirror.content import Stale, Tell
+from broker.mirror.ledger import Ledger
+from broker.mirror.nodes import reopen
+from broker.mirror.pushing import Pushing
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
-from broker.remotes.protocol import Attributes, Changes, Path, Remote, RemoteError, VersionChanged
+from broker.remotes.protocol import Path, RemoteError
+
+_PAUSE_FIRST, _PAUSE_MOST = 5.0, 300.0
+"""Seconds between attempts at what could not be pushed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,28 +36,26 @@ class WriteBack:
 
     def __init__(
         self,
-        remote: Remote,
+        pushing: Pushing,
         tree: Tree,
         ledger: Ledger,
         locks: Locks,
         generation: Generation,
-        lookup: Lookup,
-        progress: Progress,
         tell: Tell,
     ) -> None:
-        self._remote = remote
+        self._pushing = pushing
         self._tree = tree
         self._ledger = ledger
         self._locks = locks
         self._generation = generation
-        self._lookup = lookup
-        self._progress = progress
         self._tell = tell
         self._held: dict[int, Held] = {}
         self._closings = Closings()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: set[int] = set()
-        """The files of which the user knows that they could not be pushed."""
+        self._failed: dict[int, float] = {}
+        """When a push of a file was tried last, of those that failed: the user has been told of them."""
+        self._pause = _PAUSE_FIRST
+        self._retry: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
 
     async def hold(self, file: int) -> None:
@@ -92,6 +91,13 @@ class WriteBack:
         async with self._locks.node(ino):
             await self._push_locked(ino, durable)
 
+    async def adopt(self, path: Path, ino: int) -> None:
+        """Look after a dirty file at `path` that was opened by another session, whose descriptor came to us."""
+        if ino not in self._held:
+            record = await self._ledger.get(ino)
+            if record is not None and record.dirty:
+                await self._resume(path, ino)
+
     async def settle(self, ino: int, *, unfinished: bool = False) -> None:
         """After a close: push, and take the node off the dirty list.
 
@@ -113,7 +119,7 @@ class WriteBack:
             await self._push_locked(ino, durable=False)
             record = await self._ledger.get(ino)
             # Whoever opens the file for writing meanwhile waits for the node's lock in `hold`.
-            if not written and (record is None or self._agrees(os.fstat(held.anchor), record)):
+            if not written and (record is None or self._pushing.agrees(os.fstat(held.anchor), record)):
                 if record is not None:
                     await self._ledger.put(replace(record, dirty=False))
                 self._release(ino)
@@ -131,11 +137,13 @@ class WriteBack:
 
     async def flush(self) -> list[Path]:
         """Push all that can be pushed; the paths that stay behind although nobody writes to them any more."""
+        began = time.monotonic()
         self.drain()
         while self._tasks:
             await asyncio.wait(set(self._tasks))
             self.drain()
-        await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in list(self._held)))
+        untried = [ino for ino in list(self._held) if self._failed.get(ino, 0.0) < began]
+        await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
         return [path for ino in list(self._held) if (path := await self._pending(ino)) is not None]
 
     async def recover(self) -> list[Path]:
@@ -153,6 +161,8 @@ class WriteBack:
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._closings.file)
+        if self._retry is not None:
+            self._retry.cancel()
         for task in self._tasks:
             task.cancel()
         for ino in list(self._held):
@@ -184,74 +194,33 @@ class WriteBack:
             return
         file = reopen(self._held[ino].anchor, os.O_RDONLY)
         try:
-            await self._push(path, file, record, durable)
+            await self._pushing.push(path, file, record, durable)
         finally:
             os.close(file)
-
-    async def _push(self, path: Path, file: int, record: Record, durable: bool) -> None:
-        status = os.fstat(file)
-        digest = await on_thread(digest_of, file)
-        changes = self._changes(status, record)
-        if digest == record.digest and status.st_size == record.size and not durable:
-            if self._agrees(status, record):
-                return
-            attributes = await self._remote.set_attributes(path, changes)
-        else:
-            with self._progress.transfer("pushing", path, status.st_size) as step:
-                try:
-                    attributes = await self._remote.write(
-                        path, file, record.version, changes, durable=durable, step=step
-                    )
-                except VersionChanged:
-                    theirs = await arrived(self._remote, path, status.st_size, digest)
-                    if theirs is None:
-                        await self._conflict(path, file, record, digest)
-                        return
-                    attributes = theirs
-        await self._pushed(path, record, attributes, digest)
-
-    async def _pushed(self, path: Path, record: Record, attributes: Attributes, digest: bytes) -> None:
-        await self._ledger.put(record_of(record.ino, attributes, hydrated=True, dirty=True, digest=digest))
-        self._lookup.agreed(path)
-
-    async def _conflict(self, path: Path, file: int, record: Record, digest: bytes) -> None:
-        """The remote has moved on: both contents are kept, ours beside the remote's under a name of its own.
-
-        The mirror's node moves there: what is still open for writing goes on being pushed to that name.
-        """
-        beside, attributes = await write_beside(self._remote, path, file, self._changes(os.fstat(file), record))
-        there = self._tree.lstat(beside)
-        with self._tree.pinned(beside):
-            if there is not None:
-                await self._ledger.drop(there.st_ino)
-            with contextlib.suppress(*GONE), self._tree.keeping_times(parent_of(path)):
-                self._tree.move(path, beside)
-        await self._pushed(beside, record, attributes, digest)
-        self._lookup.distrust(path)
-        kept = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
-        self._tell(path, f"was changed on the remote meanwhile; what was written here is kept beside it as {kept}")
-
-    def _changes(self, status: os.stat_result, record: Record) -> Changes:
-        changes = changes_of(status, owners=self._remote.capabilities.owners)
-        return replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
-
-    def _agrees(self, status: os.stat_result, record: Record) -> bool:
-        """Whether the attributes are those on record, as far as the remote keeps them; set-id bits are its own."""
-        capabilities = self._remote.capabilities
-        modes_differ = capabilities.modes and stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
-        tick = max(capabilities.time_resolution_ns, 1)
-        times_differ = capabilities.times and abs(status.st_mtime_ns - record.mtime_ns) >= tick
-        return not (modes_differ or times_differ)
 
     async def _settle_quietly(self, ino: int, *, unfinished: bool = False) -> None:
         try:
             await self.settle(ino, unfinished=unfinished)
         except (RemoteError, OSError) as error:
-            if ino not in self._told:
-                self._told.add(ino)
+            if ino not in self._failed:
                 self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}; it is tried again")
+            self._failed[ino] = time.monotonic()
+            self._retry_later()
         else:
-            self._told.discard(ino)
+            self._failed.pop(ino, None)
+
+    def _retry_later(self) -> None:
+        """A remote that failed may be back in a while, and its files need not wait for the end of the session."""
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(self._pause, self._retry_all)
+            self._pause = min(self._pause * 2, _PAUSE_MOST)
+
+    def _retry_all(self) -> None:
+        self._retry = None
+        if not self._failed:
+            self._pause = _PAUSE_FIRST
+        for ino in list(self._failed):
+            self.settle_soon(ino)
 
     async def _pending(self, ino: int) -> Path | None:
         async with self._locks.node(ino):
@@ -285,6 +254,7 @@ class WriteBack:
         held = self._held.pop(ino, None)
         if held is not None:
             self._closings.unwatch(held.watch)
+            self._pushing.forget(ino)
             os.close(held.anchor)
 
 

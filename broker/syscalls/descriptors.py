@@ -6,10 +6,11 @@ import fcntl
 import os
 import struct
 
+from broker.errors import errno_of
 from broker.kernel import native
 from broker.namespace.mounts import Mounts, Place
 from broker.syscalls.call import Call
-from broker.syscalls.reply import Continue, InstallFd, Reply, Return
+from broker.syscalls.reply import Continue, InstallFd, Redirect, Reply, Return
 from broker.table import RANGE_END
 
 F_DUPFD = fcntl.F_DUPFD
@@ -22,7 +23,8 @@ async def close(call: Call) -> Reply:
     """close(2) of a ranged descriptor: the content is on the remote when it returns.
 
     Not if the process has another descriptor of the same file: a shell's redirection closes its first number
-    while the file is still empty, and another close will follow.
+    while the file is still empty, and another close will follow. The number is free afterwards whatever happens to
+    the push, as close(2) says.
     """
     number = call.integer(0)
     target = call.descriptor_target(number)
@@ -31,7 +33,10 @@ async def close(call: Call) -> Reply:
     ino = call.tracee.file_status(number).st_ino
     if not _has_other(call, number, call.tracee.descriptor(number)):
         call.protect()
-        await target.mirror.written(ino, durable=False)
+        try:
+            await target.mirror.written(target.path, ino, durable=False)
+        except Exception as error:
+            return Redirect(-1, call.trapped.number, (number, 0, 0, 0, 0, 0), failure=errno_of(error))
     return Continue()
 
 
@@ -55,7 +60,7 @@ async def fsync(call: Call) -> Reply:
     if target.mirror is None:
         return Continue()
     call.protect()
-    await target.mirror.written(call.tracee.file_status(number).st_ino, durable=True)
+    await target.mirror.written(target.path, call.tracee.file_status(number).st_ino, durable=True)
     return Continue()
 
 

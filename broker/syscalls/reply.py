@@ -42,12 +42,16 @@ class InstallFd:
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """The tracee runs the system call `number` instead, with `fd` injected for argument `fd_argument`."""
+    """The tracee runs the system call `number` instead, with `fd` injected for argument `fd_argument`; -1 is none.
+
+    `failure`: the errno that it sees although that call succeeds, and where ptrace is refused.
+    """
 
     fd: int
     number: int
     arguments: tuple[int, int, int, int, int, int]
     fd_argument: int = 0
+    failure: int = 0
 
 
 Reply = Continue | Return | Fail | InstallFd | Redirect

@@ -142,6 +142,29 @@ print(open("file").read())""")
     assert (drive.share / "file").read_text() == "new"
 
 
+@pytest.mark.parametrize("thread", [False, True])
+def test_a_failed_close_frees_the_number(drive: FaultyDrive, thread: bool) -> None:
+    """As close(2) says: fstat and a second close are EBADF, and the next open may have the number; what was written
+    arrives."""
+    drive.plan.fail("write", path=b"file")
+    program = drive.python(f"""
+import threading
+def work():
+    number = os.open("file", os.O_WRONLY | os.O_TRUNC)
+    os.write(number, b"new")
+    for act in (os.close, os.fstat, os.close):
+        try:
+            act(number)
+        except OSError as error:
+            print(error.errno)
+worker = threading.Thread(target=work)
+worker.start() if {thread} else work()
+worker.join() if {thread} else None
+print(open("file").read())""")
+    assert ended(program, 0)[0] == f"{errno.EIO}\n{errno.EBADF}\n{errno.EBADF}\nnew\n"
+    assert (drive.share / "file").read_text() == "new"
+
+
 @pytest.mark.parametrize("name", ["file", "new"])
 def test_a_push_fails_to_the_end(drive: FaultyDrive, name: str) -> None:
     """A program that succeeded ends with 74 and the path is said; `sync` pushes it as soon as it can."""

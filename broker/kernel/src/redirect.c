@@ -162,15 +162,19 @@ static int replace(struct tracing *tracing, const struct redirect *order, int in
     uint64_t args[6], closing[6] = {injected, 0, 0, 0, 0, order->cookie};
     for (int index = 0; index < 6; index++)
         args[index] = order->arguments[index];
-    args[order->descriptor_argument] = injected;
+    if (order->descriptor >= 0)
+        args[order->descriptor_argument] = injected;
     if (!args[5])
         args[5] = order->cookie;
     int outcome = run(tracing, saved, order->number, args, result);
     if (outcome == EXECED) {
         *result = 0;
     } else if (outcome == 0) {
-        long ignored;
-        outcome = run(tracing, saved, order->arch == AUDIT_ARCH_I386 ? CLOSE_I386 : CLOSE_X86_64, closing, &ignored);
+        long ignored, close = order->arch == AUDIT_ARCH_I386 ? CLOSE_I386 : CLOSE_X86_64;
+        if (order->descriptor >= 0)
+            outcome = run(tracing, saved, close, closing, &ignored);
+        if (*result >= 0 && order->failure)
+            *result = -order->failure;
         saved.rax = *result;
         if (outcome == 0 && ptrace(PTRACE_SETREGS, tracing->stopped, 0, &saved))
             outcome = bury(tracing);
@@ -199,7 +203,9 @@ int redirect(const struct redirect *order, long *result)
         int refused = errno; /* EPERM also for one that is on its way out */
         return notification_valid(order->listener, order->id) ? -refused : -ESRCH;
     }
-    int injected = notification_add_fd(order->listener, order->id, order->descriptor, -1, true);
+    int injected = 0;
+    if (order->descriptor >= 0)
+        injected = notification_add_fd(order->listener, order->id, order->descriptor, -1, true);
     ptrace(PTRACE_INTERRUPT, order->tid, 0, 0);
     int answered = notification_send(order->listener, order->id, 0, injected < 0 ? injected : -ENOSYS, 0);
     int error = reach_stop(&tracing);

@@ -91,11 +91,15 @@ class Drive:
 
     async def close(self, file: int) -> None:
         """close(2) of a descriptor that was written through: pushed first, as the handler does."""
-        ino = os.fstat(file).st_ino
         try:
-            await self.mirror.written(ino, durable=False)
+            await self.pushed(file, durable=False)
         finally:
             os.close(file)
+
+    async def pushed(self, file: int, *, durable: bool) -> None:
+        """What close(2), or with `durable` fsync(2), does before the kernel's part."""
+        path = self.mirror.tree.relative(os.readlink(b"/proc/self/fd/%d" % file)) or b""
+        await self.mirror.written(path, os.fstat(file).st_ino, durable=durable)
 
     async def read(self, path: bytes) -> bytes:
         file = await self.open(path)

@@ -52,7 +52,7 @@ async def test_what_is_written_after_a_conflict_is_not_lost(drives: Drives, memo
             file = await drive.open(b"f", os.O_WRONLY | os.O_TRUNC)
             os.write(file, b"ours %d" % turn)
             await store(memory, b"f", b"theirs %d" % turn)
-            await drive.mirror.written(os.fstat(file).st_ino, durable=True)
+            await drive.pushed(file, durable=True)
             os.write(file, b", and more")
             await drive.close(file)
             await settled(drive)

@@ -50,7 +50,7 @@ async def test_pushed_at_close_and_fsync(drives: Drives, memory: Memory) -> None
     async with drives() as drive:
         file = await drive.open(b"f", WRITE, 0o640)
         os.write(file, b"1")
-        await drive.mirror.written(os.fstat(file).st_ino, durable=True)
+        await drive.pushed(file, durable=True)
         assert content_of(memory, b"f") == b"1"
         os.write(file, b"2")
         os.fchmod(file, 0o604)
@@ -104,8 +104,8 @@ async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan:
     async with drives(remote=Noting(ALL)) as drive:
         file = await drive.open(b"f", WRITE)
         os.write(file, b"1")
-        await drive.mirror.written(os.fstat(file).st_ino, durable=False)
-        await drive.mirror.written(os.fstat(file).st_ino, durable=True)
+        await drive.pushed(file, durable=False)
+        await drive.pushed(file, durable=True)
         await drive.close(file)
     assert asked == [False, False, True]
 

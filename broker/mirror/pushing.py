@@ -1,0 +1,120 @@
+"""One push: a file's content and attributes replace those that the remote had, or go beside what it has by now."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from dataclasses import replace
+
+from broker.mirror.conflicts import Fingerprint, arrived, write_beside
+from broker.mirror.content import Progress, Tell, digest_of, on_thread
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.lookup import Lookup
+from broker.mirror.nodes import SET_ID, changes_of
+from broker.mirror.placing import parent_of, record_of
+from broker.mirror.tree import GONE, Tree
+from broker.remotes.protocol import Attributes, Changes, NotADirectory, NotFound, Path, Remote, Step, VersionChanged
+
+
+class Pushing:
+    """Pushes to one remote, and what is on record of them afterwards."""
+
+    def __init__(
+        self, remote: Remote, tree: Tree, ledger: Ledger, lookup: Lookup, progress: Progress, tell: Tell
+    ) -> None:
+        self._remote = remote
+        self._tree = tree
+        self._ledger = ledger
+        self._lookup = lookup
+        self._progress = progress
+        self._tell = tell
+        self._unsure: dict[int, set[Fingerprint]] = {}
+        """What the remote may have of a file by pushes whose outcome is unknown."""
+
+    async def push(self, path: Path, file: int, record: Record, durable: bool) -> None:
+        """Give the remote the content and the attributes behind `file`, if it has others. Hold the node's lock."""
+        status = os.fstat(file)
+        digest = await on_thread(digest_of, file)
+        changes = self._changes(status, record)
+        if digest == record.digest and status.st_size == record.size and not durable:
+            if self.agrees(status, record):
+                return
+            await self._push_attributes(path, status, record, changes)
+        else:
+            content = status.st_size, digest
+            with self._progress.transfer("pushing", path, status.st_size) as step:
+                written = await self._write(path, file, record, content, changes, durable, step)
+            known = digest if _same_times(status, os.fstat(file)) else None
+            if written is None:
+                await self._conflict(path, file, record, known)
+            else:
+                await self._pushed(path, record, written, known)
+
+    async def _push_attributes(self, path: Path, status: os.stat_result, record: Record, changes: Changes) -> None:
+        """The content is as it was; if it is somebody else's on the remote by now, the attributes are his as well."""
+        with contextlib.suppress(NotFound, NotADirectory):
+            if (await self._remote.stat(path)).version == record.version:
+                await self._pushed(path, record, await self._remote.set_attributes(path, changes), record.digest)
+                return
+        await self._ledger.put(replace(record, mode=status.st_mode, mtime_ns=status.st_mtime_ns))
+        self._lookup.distrust(path)
+
+    async def _write(
+        self, path: Path, file: int, record: Record, content: Fingerprint, changes: Changes, durable: bool, step: Step
+    ) -> Attributes | None:
+        """Write over the version on record, or over what an earlier push of ours has made of it, whose answer was
+        lost. None if the remote has anything else."""
+        unsure = self._unsure.setdefault(record.ino, set())
+        unsure.add(content)
+        try:
+            return await self._remote.write(path, file, record.version, changes, durable=durable, step=step)
+        except VersionChanged:
+            theirs = await arrived(self._remote, path, unsure)
+        if theirs is None or theirs[1] == content:
+            return theirs and theirs[0]
+        return await self._remote.write(path, file, theirs[0].version, changes, durable=durable, step=step)
+
+    async def _pushed(self, path: Path, record: Record, attributes: Attributes, digest: bytes | None) -> None:
+        self._unsure.pop(record.ino, None)
+        await self._ledger.put(record_of(record.ino, attributes, hydrated=True, dirty=True, digest=digest))
+        self._lookup.agreed(path)
+
+    async def _conflict(self, path: Path, file: int, record: Record, digest: bytes | None) -> None:
+        """The remote has moved on: both contents are kept, ours beside the remote's under a name of its own.
+
+        The mirror's node moves there: what is still open for writing goes on being pushed to that name.
+        """
+        beside, attributes = await write_beside(self._remote, path, file, self._changes(os.fstat(file), record))
+        there = self._tree.lstat(beside)
+        with self._tree.pinned(beside):
+            if there is not None:
+                await self._ledger.drop(there.st_ino)
+            with contextlib.suppress(*GONE), self._tree.keeping_times(parent_of(path)):
+                self._tree.move(path, beside)
+        await self._pushed(beside, record, attributes, digest)
+        self._lookup.distrust(path)
+        kept = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
+        self._tell(path, f"was changed on the remote meanwhile; what was written here is kept beside it as {kept}")
+
+    def _changes(self, status: os.stat_result, record: Record) -> Changes:
+        changes = changes_of(status, owners=self._remote.capabilities.owners)
+        return replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
+
+    def forget(self, ino: int) -> None:
+        """Nothing of it is to be pushed any more, and the number may be another file's."""
+        self._unsure.pop(ino, None)
+
+    def agrees(self, status: os.stat_result, record: Record) -> bool:
+        """Whether the attributes are those on record, as far as the remote keeps them; set-id bits are its own."""
+        capabilities = self._remote.capabilities
+        modes_differ = capabilities.modes and stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
+        tick = max(capabilities.time_resolution_ns, 1)
+        times_differ = capabilities.times and abs(status.st_mtime_ns - record.mtime_ns) >= tick
+        return not (modes_differ or times_differ)
+
+
+def _same_times(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether nobody has written meanwhile. Otherwise the remote may have been given something else than what was
+    read before, even if the file is now as it was then."""
+    return (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
