@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 HELP = """\
 Run any program with remote drives under path prefixes, for that program and its children only.
 
-seccomp-drive exec [-p POLICY] [-m PREFIX=REMOTE[,ro]]... [--] CMD [ARG...]
+seccomp-drive exec [-p POLICY] [-m PREFIX=REMOTE[,ro]]... [--keep-running] [--] CMD [ARG...]
 seccomp-drive check [-p POLICY]      what this machine allows, with the remedy for what is missing
 seccomp-drive status [-p POLICY]     mirrors: size, what is not pushed yet, conflicts
 seccomp-drive sync [-p POLICY]       push what a crash left behind
@@ -28,6 +28,8 @@ seccomp-drive sync [-p POLICY]       push what a crash left behind
   -m, --mount PREFIX=REMOTE[,ro]    one mount more, read-only with ",ro"; may be repeated.
                                     PREFIX is a folder (/drive) or a scheme (drive:),
                                     REMOTE a URL (file:///srv/share) or a name of the policy
+      --keep-running                exec: if seccomp-drive's broker dies, do not end the program with it;
+                                    its calls on paths then fail with ENOSYS
   -h, --help                        this text
   --version                         the version
 
@@ -51,6 +53,7 @@ class Arguments:
     policy: str | None = None
     mounts: list[str] = field(default_factory=list)
     argv: list[str] = field(default_factory=list)
+    keep_running: bool = False
 
 
 def parse(words: Sequence[str]) -> Arguments:
@@ -71,6 +74,9 @@ def parse(words: Sequence[str]) -> Arguments:
             break
         if word in ("-h", "--help"):
             return Arguments("help")
+        if word == "--keep-running" and arguments.command == "exec":
+            arguments.keep_running = True
+            continue
         name, value = _option(word, rest)
         if name == "policy":
             arguments.policy = value
@@ -147,7 +153,8 @@ def _run(arguments: Arguments, session: Callable[[], Serve]) -> int:
     if arguments.command == "exec":
         from launcher.spawn import run
 
-        os._exit(run(settings, arguments.argv, session))  # 4 ms faster than tidying the interpreter up
+        status = run(settings, arguments.argv, session, keep_running=arguments.keep_running)
+        os._exit(status)  # 4 ms faster than tidying the interpreter up
     return _maintain(arguments.command, settings)
 
 

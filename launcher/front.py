@@ -10,6 +10,7 @@ import socket
 from launcher.inherited import announce
 from launcher.init import ENDED, EVENT, LOST, STARTED, STOPPED
 from launcher.job import Job, stop_by
+from launcher.procfs import descendants
 from launcher.say import FAILED, NOT_PUSHED, say
 from launcher.serving import FAILURE, SERVING
 
@@ -26,17 +27,22 @@ _LEAVE = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
 class Front:
     """All signals are blocked and taken by sigwaitinfo(2); SIGIO says that the broker or init has news."""
 
-    def __init__(self, broker_pid: int, broker: socket.socket, init: socket.socket) -> None:
+    def __init__(
+        self, broker_pid: int, broker: socket.socket, init: socket.socket, *, keep_running: bool = False
+    ) -> None:
         self._broker_pid = broker_pid
         self._broker = broker
         self._init = init
-        self._job = Job(broker_pid)
+        self._keep_running = keep_running
+        self._job = Job(os.getpid())
         self._code: int | None = None
         """What a shell would call the program's exit status, once it has ended."""
         self._pending: list[str] | None = None
         """What could not be pushed, once the broker has tried."""
-        self._serving = self._failed = self._warned = self._abandoned = False
-        self._init_lives = self._broker_lives = True
+        self._serving = self._failed = self._warned = self._abandoned = self._lost = False
+        self._init_lives = self._broker_lives = self._has_children = True
+        self._adopted = False
+        """Whether the program is our own child, because init was killed."""
 
     def run(self) -> int:
         """Wait for everything; the exit status."""
@@ -46,14 +52,18 @@ class Front:
             self._hear_init()
             self._hear_broker()
             self._reap()
+            if self._adopted and self._failed:
+                _kill(descendants(os.getpid()))
             if (status := self._verdict()) is not None:
                 return status
             self._take(signal.sigwaitinfo(signal.valid_signals()))
 
     def _verdict(self) -> int | None:
         """The exit status, when there is nothing left to wait for."""
+        if self._adopted and self._failed:
+            return None if self._has_children else FAILED
         if self._code is None:
-            return None if self._init_lives else FAILED
+            return None if self._init_lives or self._adopted else FAILED
         if self._failed:
             return FAILED
         if not self._serving:  # the program's process ended before it was the program
@@ -74,8 +84,20 @@ class Front:
                 self._event(*EVENT.unpack(message))
                 continue
             self._init_lives = False
-            if self._code is None and not self._failed:
-                say("the process that watches the program was killed; how the program ends is unknown")
+            if self._code is None:
+                self._adopt()
+
+    def _adopt(self) -> None:
+        """Watch the program in the place of init, which was killed: we are the next subreaper (prctl(2))."""
+        self._adopted = self._job.lives()
+        if self._adopted or self._failed:
+            return
+        self._failed = True
+        if self._job.program:
+            say("the process that watches the program was killed; how the program has ended is unknown")
+        else:
+            say("the process that watches the program was killed before it had started")
+            os.kill(self._broker_pid, signal.SIGKILL)  # without its "go" the program's process ends by itself
 
     def _event(self, event: bytes, number: int) -> None:
         if event == STARTED:
@@ -87,9 +109,12 @@ class Front:
             if self._serving:  # before that it ends by itself when the program's process does
                 self._lose_broker()
         elif event == ENDED:
-            code = os.waitstatus_to_exitcode(number)
-            self._code = code if code >= 0 else 128 - code
-            self._tell_broker(PROGRAM_ENDED)
+            self._ended(number)
+
+    def _ended(self, status: int) -> None:
+        code = os.waitstatus_to_exitcode(status)
+        self._code = code if code >= 0 else 128 - code
+        self._tell_broker(PROGRAM_ENDED)
 
     def _hear_broker(self) -> None:
         while message := _message(self._broker):
@@ -109,15 +134,23 @@ class Front:
             pass  # it has ended; its exit status will say how
 
     def _reap(self) -> None:
-        """The broker; and as PID 1 the orphans of others."""
+        """The broker; orphans, as PID 1 or without init, and then the program too."""
         try:
-            while (child := os.waitpid(-1, os.WNOHANG))[0] != 0:
-                if child[0] == self._broker_pid:
-                    self._broker_lives = False
-                    self._hear_broker()
-                    self._broker_ended(child[1])
+            while (child := os.waitpid(-1, os.WNOHANG | os.WUNTRACED))[0] != 0:
+                self._changed(*child)
         except ChildProcessError:
-            pass
+            self._has_children = False
+
+    def _changed(self, pid: int, status: int) -> None:
+        if os.WIFSTOPPED(status):
+            if pid == self._job.program:
+                self._job.stop(os.WSTOPSIG(status))
+        elif pid == self._broker_pid:
+            self._broker_lives = False
+            self._hear_broker()
+            self._broker_ended(status)
+        elif pid == self._job.program:
+            self._ended(status)
 
     def _broker_ended(self, status: int) -> None:
         """It exits with 0 when nothing was left to serve and to push. Otherwise init kills the program."""
@@ -131,8 +164,16 @@ class Front:
             say('the broker died before all was pushed; run "seccomp-drive sync"')
 
     def _lose_broker(self) -> None:
-        if not self._failed:
-            self._failed = True
+        if self._failed or self._lost:
+            return
+        self._lost = True
+        self._failed = not self._keep_running
+        if self._keep_running:
+            say(
+                "the broker died. The program runs on, but its calls on paths fail with ENOSYS; "
+                'run "seccomp-drive sync" to push what it has written'
+            )
+        else:
             say('the broker died, and the program with it; run "seccomp-drive sync" to push what it has written')
 
     def _take(self, info: signal.struct_siginfo) -> None:
@@ -166,6 +207,14 @@ class Front:
                 "the program has ended, its files are still being pushed. Interrupt again to leave now: "
                 'what is not pushed is kept in the cache, for "seccomp-drive sync"'
             )
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except OSError:
+            pass  # it has ended, or is another user's now
 
 
 def _report(pending: list[str]) -> None:

@@ -9,7 +9,7 @@ import struct
 
 from broker.kernel import native
 from launcher.inherited import announce
-from launcher.procfs import children, is_stopped
+from launcher.procfs import descendants, is_stopped
 
 _PRCTL = 157
 _PR_SET_CHILD_SUBREAPER = 36
@@ -20,7 +20,7 @@ STARTED = b"P"
 STOPPED = b"S"
 """The number is the signal that stopped the program."""
 LOST = b"L"
-"""The broker has ended and the program has not, which is killed therefore; the number is 0."""
+"""The broker has ended and the program has not; the number is 0."""
 ENDED = b"E"
 """The number is the program's wait status, see wait(2)."""
 
@@ -32,12 +32,25 @@ def adopt_orphans() -> None:
 class Init:
     """All signals are blocked, so none of the terminal's can stop or end this process."""
 
-    def __init__(self, program: int, front: socket.socket, front_pid: int, lifeline: socket.socket) -> None:
-        """`lifeline` ends with the broker."""
+    def __init__(
+        self,
+        program: int,
+        front: socket.socket,
+        front_pid: int,
+        lifeline: socket.socket,
+        spare: socket.socket,
+        *,
+        keep_running: bool,
+    ) -> None:
+        """`lifeline` ends with the broker. `spare` holds the listener too, in a message that is never received:
+        without the broker, trapped calls wait for what we do instead of failing with ENOSYS."""
         self._program: int | None = program
         self._front = front
         self._front_pid = front_pid
         self._lifeline = lifeline
+        self._spare = spare
+        self._keep_running = keep_running
+        self._lost = False
 
     def run(self) -> int:
         """Reap until no child is left."""
@@ -45,14 +58,22 @@ class Init:
         announce(self._lifeline)
         self._tell(STARTED, self._program or 0)
         while self._reap():
-            if _has_ended(self._lifeline):
-                if self._program is not None:
-                    self._tell(LOST, 0)  # before the end that comes of it
-                self._kill(children(os.getpid()))  # every trapped call of theirs would be ENOSYS from now on
+            if self._lost or _has_ended(self._lifeline):
+                self._lose_broker()
             if self._program is not None and _has_ended(self._front):
                 self._kill([self._program])  # the front was killed, and the front stands for the program
             signal.sigwaitinfo({signal.SIGCHLD, signal.SIGIO})
         return 0
+
+    def _lose_broker(self) -> None:
+        """Nobody answers trapped calls any more: end what would make them, or let them fail."""
+        if self._program is not None and not self._lost:
+            self._tell(LOST, 0)  # before the end that comes of it
+        self._lost = True
+        if self._keep_running:
+            self._spare.close()
+        else:
+            self._kill(descendants(os.getpid()))
 
     def _reap(self) -> bool:
         """Wait for all children that have changed; whether any is left."""

@@ -20,8 +20,9 @@ _FROM_TERMINAL = {
 
 
 class Job:
-    def __init__(self, broker: int) -> None:
-        self._broker = broker
+    def __init__(self, ancestor: int) -> None:
+        """`ancestor` is one of the program's, and of nothing else that sends signals."""
+        self._ancestor = ancestor
         self._program = 0
         self._pidfd = -1
         self._early: list[int] = []
@@ -36,12 +37,27 @@ class Job:
         for number in self._early:
             self._send(number)
 
+    @property
+    def program(self) -> int:
+        """Its pid; 0 before it was started."""
+        return self._program
+
+    def lives(self) -> bool:
+        """Whether the program has been started and nobody has waited for its end yet."""
+        try:
+            signal.pidfd_send_signal(self._pidfd, 0)
+        except PermissionError:
+            return True
+        except OSError:
+            return False
+        return True
+
     def pass_on(self, info: signal.struct_siginfo) -> None:
         """Send a signal on to the program, unless it has got it already."""
         if info.si_code > 0 and info.si_signo in _FROM_TERMINAL:
             if info.si_signo != signal.SIGHUP or os.getsid(0) != os.getpid():
                 return  # a hang-up is told to the leader of the session alone
-        elif info.si_code <= 0 and descends_from(info.si_pid, self._broker):
+        elif info.si_code <= 0 and descends_from(info.si_pid, self._ancestor):
             return  # kill(0, …) by the program, which reached all of its group
         self._send(info.si_signo)
 

@@ -29,8 +29,23 @@ def descends_from(pid: int, ancestor: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The children of a process, as far as /proc shows them."""
+    return [child for child, parent in _parents().items() if parent == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process at any depth, parents before their children."""
+    below: dict[int, list[int]] = {}
+    for child, parent in _parents().items():
+        below.setdefault(parent, []).append(child)
+    found = [pid]
+    for each in found:
+        found += below.pop(each, [])
+    return found[1:]
+
+
+def _parents() -> dict[int, int]:
     try:
         names = os.listdir("/proc")
     except OSError:
-        return []
-    return [int(name) for name in names if name.isdecimal() and state_and_parent(int(name))[1] == pid]
+        return {}
+    return {int(name): state_and_parent(int(name))[1] for name in names if name.isdecimal()}

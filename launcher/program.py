@@ -18,8 +18,10 @@ GO = b"go"
 _SEARCH_ON = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}  # as glibc's execvp does
 
 
-def become(argv: Sequence[str], hand_over: socket.socket, inherited: Inherited) -> int:
+def become(argv: Sequence[str], hand_over: socket.socket, spare: socket.socket, inherited: Inherited) -> int:
     """Turn this process into the program. Returns only an exit status, when that failed.
+
+    `hand_over` leads to the broker, `spare` to init: both get the listener.
 
     Between the filter and "go" no trapped call may be made, an import least of all: nobody would answer it.
     """
@@ -33,7 +35,8 @@ def become(argv: Sequence[str], hand_over: socket.socket, inherited: Inherited) 
         say("before Linux 5.19 a signal can interrupt calls that never fail with EINTR elsewhere; update the kernel")
     rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", listener))
     try:
-        hand_over.sendmsg([b"listener"], [rights], socket.MSG_NOSIGNAL)
+        for channel in (spare, hand_over):
+            channel.sendmsg([b"listener"], [rights], socket.MSG_NOSIGNAL)
         answer = hand_over.recv(len(GO))
     except (BrokenPipeError, ConnectionResetError):
         answer = b""

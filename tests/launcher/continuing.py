@@ -1,7 +1,8 @@
 """Runs a program in a session without drives: every trapped call is continued. `continuing.py MODE CMD [ARG...]`.
 
 The modes: ``plain``; ``refuse`` ends before "go"; ``crash`` dies of an exception at the first call; ``pending`` says
-that files could not be pushed; ``slow`` never finishes pushing; ``hang`` never says "go".
+that files could not be pushed; ``slow`` never finishes pushing; ``hang`` never says "go"; ``keep`` is ``plain``,
+and the program is to run on when the broker dies.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def proceed(listener: int) -> None:
 
 def main() -> int:
     mode, *argv = sys.argv[1:]
-    return run(Settings((), "/nowhere", 1), argv, lambda: session(mode))
+    return run(Settings((), "/nowhere", 1), argv, lambda: session(mode), keep_running=mode == "keep")
 
 
 sys.exit(main())

@@ -27,6 +27,7 @@ from launcher.cli import Arguments, UsageError, parse
         (["check", "-p", "f"], Arguments("check", "f")),
         (["sync", "-m", "a=b"], Arguments("sync", mounts=["a=b"])),
         (["status"], Arguments("status")),
+        (["exec", "--keep-running", "-pf", "x", "-y"], Arguments("exec", "f", argv=["x", "-y"], keep_running=True)),
         (["exec", "-h"], Arguments("help")),
         (["--help"], Arguments("help")),
         (["--version"], Arguments("version")),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.procfs import children, state_and_parent
+from launcher.procfs import children, descendants, state_and_parent
 
 CONTINUING = str(Path(__file__).with_name("continuing.py"))
 ROOT = os.geteuid() == 0
@@ -251,6 +251,76 @@ def test_a_killed_broker_takes_the_program_along() -> None:
         assert process.wait(30) == 125
         eventually(lambda: all(gone(pid) for pid in [init, *tree]))
         assert "the broker died, and the program with it" in process.stderr.read()
+
+
+STATS = """
+import os
+print("up", flush=True)
+while True:
+    try:
+        os.stat("/etc/passwd")
+    except OSError as error:
+        os.write(2, b"errno %d\\n" % error.errno)
+"""
+
+
+def test_a_killed_broker_is_not_seen() -> None:
+    """No call fails between its death and the program's: init holds the listener too, and so they wait."""
+    for _ in range(5):
+        with started("plain", f"exec python3 -c '{STATS}'") as process:
+            (broker,) = children(process.pid)
+            os.kill(broker, signal.SIGKILL)
+            assert process.wait(30) == 125
+            assert "errno" not in process.stderr.read()
+
+
+def test_a_program_that_is_to_run_on_without_a_broker() -> None:
+    """Its calls on paths fail, what needs none works, its exit status counts unless something may be unpushed."""
+    script = "echo up; echo $$; read go; [ -e /etc/passwd ] || exit $go"
+    for go, status in ((0, 74), (5, 5)):
+        with started("keep", script, stdin=subprocess.PIPE) as process:
+            (broker,) = children(process.pid)
+            os.kill(broker, signal.SIGKILL)
+            assert "The program runs on" in process.stderr.readline()
+            process.stdin.write(f"{go}\n")
+            process.stdin.flush()
+            assert process.wait(30) == status
+
+
+def init_of(process: subprocess.Popen[str]) -> int:
+    (broker,) = children(process.pid)
+    (init,) = children(broker)
+    return init
+
+
+def test_a_killed_init_is_replaced() -> None:
+    """The front goes on to watch the program: its status, its signals, its stops and its orphans are not lost."""
+    script = "trap 'echo term' TERM; (true & exec true); echo up; kill -STOP $$; read go; exit 7"
+    with started("plain", script, stdin=subprocess.PIPE, process_group=0) as process:
+        os.kill(init_of(process), signal.SIGKILL)
+        eventually(lambda: state_and_parent(process.pid)[0] == "T")
+        os.killpg(process.pid, signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "term\n"
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.wait(30) == 7
+        assert process.stderr.read() == ""
+
+
+def test_init_and_broker_are_killed() -> None:
+    """In either order nothing of the program stays behind, and the front says what happened."""
+    for first in range(2):
+        with started("plain", "sleep 100 & (setsid sleep 100 &) ; echo up; wait") as process:
+            (broker,) = children(process.pid)
+            init = init_of(process)
+            tree = descendants(init)
+            assert len(tree) == 3
+            for pid in [(init, broker), (broker, init)][first]:
+                os.kill(pid, signal.SIGKILL)
+            assert process.wait(30) == 125
+            eventually(lambda tree=tree: all(gone(pid) for pid in tree))
+            assert "seccomp-drive: the broker died" in process.stderr.read()
 
 
 def test_leaving_while_files_are_pushed() -> None:
