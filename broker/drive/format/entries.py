@@ -5,16 +5,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 
-from broker.drive.errors import Damaged, Tampered
+from broker.drive.errors import Damaged, Malformed, Tampered
 from broker.drive.format.commits import entry_is_signed, signed_part_of_entry
 from broker.drive.format.keys import NodeKeys, name_token
+from broker.drive.format.places import entry_place
 from broker.drive.format.sealing import KEY_SIZE, seal, unseal
 from broker.drive.records import Entry, NodeId, Token
 
 NAME_MAX = 255
 NAME_PADDING = 32
 
-_PLACE = struct.Struct(">5s16s32s16sQQ")
 _KEYS = struct.Struct(">32s32sB")
 
 
@@ -30,23 +30,18 @@ def seal_entry(
     parent: NodeId, parent_keys: NodeKeys, version: int, epoch: int, name: bytes, child: NodeId, child_keys: NodeKeys
 ) -> Entry:
     """A signed entry. `epoch` is that of the parent's keys; both keys must be a writer's (Denied)."""
-    token = name_token(parent_keys, name)
-    place = _PLACE.pack(b"entry", parent, token, child, version, epoch)
-    padded = name.ljust(-(-len(name) // NAME_PADDING) * NAME_PADDING, b"\0")
-    return _signed(
-        Entry(
-            parent=parent,
-            token=token,
-            version=version,
-            epoch=epoch,
-            child=child,
-            sealed=seal(
-                parent_keys.entry_cipher, place, _KEYS.pack(child_keys.read, child_keys.verify, len(name)) + padded
-            ),
-            sealed_seed=seal(parent_keys.seed_cipher, place, child_keys.writing_seed),
-        ),
-        parent_keys,
+    if not _is_name(name):
+        raise Malformed("a name has 1 to 255 bytes, no slash and no zero, and is neither . nor ..")
+    entry = Entry(parent, name_token(parent_keys, name), version, epoch, child)
+    place = entry_place(entry)
+    content = _KEYS.pack(child_keys.read, child_keys.verify, len(name)) + name
+    padded = content.ljust(_KEYS.size + -(-len(name) // NAME_PADDING) * NAME_PADDING, b"\0")
+    entry = replace(
+        entry,
+        sealed=seal(parent_keys.entry_cipher, b"entry" + place, padded),
+        sealed_seed=seal(parent_keys.seed_cipher, b"seed" + place, child_keys.writing_seed),
     )
+    return _signed(entry, parent_keys)
 
 
 def tombstone(parent: NodeId, parent_keys: NodeKeys, version: int, epoch: int, token: Token) -> Entry:
@@ -64,8 +59,8 @@ def open_entry(entry: Entry, parent_keys: NodeKeys, *, verify: bool) -> Opened:
         check_entry(entry, parent_keys)
     if entry.child is None:
         raise Damaged("a removed name has nothing to open")
-    place = _PLACE.pack(b"entry", entry.parent, entry.token, entry.child, entry.version, entry.epoch)
-    content = unseal(parent_keys.entry_cipher, place, entry.sealed)
+    place = entry_place(entry)
+    content = unseal(parent_keys.entry_cipher, b"entry" + place, entry.sealed)
     try:
         read, verify_key, length = _KEYS.unpack_from(content)
     except struct.error as error:
@@ -75,7 +70,7 @@ def open_entry(entry: Entry, parent_keys: NodeKeys, *, verify: bool) -> Opened:
         raise Tampered("the name in it cannot be one")
     seed = None
     if parent_keys.seed is not None:
-        seed = unseal(parent_keys.seed_cipher, place, entry.sealed_seed)
+        seed = unseal(parent_keys.seed_cipher, b"seed" + place, entry.sealed_seed)
         if len(seed) != KEY_SIZE:
             raise Damaged("cut off")
     return Opened(name, NodeKeys(read, verify_key, seed))

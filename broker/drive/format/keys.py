@@ -67,7 +67,11 @@ class NodeKeys:
 
 def node_keys(read: bytes, seed: bytes) -> NodeKeys:
     """The keys of a writer, with the verify key computed from the seed."""
-    return NodeKeys(read, Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw(), seed)
+    signer = Ed25519PrivateKey.from_private_bytes(seed)
+    keys = NodeKeys(read, signer.public_key().public_bytes_raw(), seed)
+    # Making the signer again at first use would double the time it takes to make a node.
+    keys.__dict__["signer"] = signer
+    return keys
 
 
 def new_node_keys() -> NodeKeys:

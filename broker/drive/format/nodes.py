@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import stat
-import struct
 from dataclasses import replace
 
 from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
 from broker.drive.format.bodies import Body, decode_body, encode_body
 from broker.drive.format.commits import node_is_signed, signed_part
 from broker.drive.format.keys import NodeKeys
+from broker.drive.format.places import node_place
 from broker.drive.format.sealing import seal, unseal
 from broker.drive.records import SEALED_MAX, Kind, Node, NodeId
-
-_PLACE = struct.Struct(">4s16sQQB?")
 
 
 def seal_node(
@@ -23,11 +21,11 @@ def seal_node(
 
     `inline`: its content is chunk 0, kept beside the node and not in the blob store.
     """
-    place = _PLACE.pack(b"node", id, version, epoch, kind, inline)
-    sealed = seal(keys.body_cipher, place, encode_body(body))
+    node = Node(id, kind, version, epoch, keys.commitment, keys.verify, b"", b"", inline)
+    sealed = seal(keys.body_cipher, b"node" + node_place(node), encode_body(body))
     if len(sealed) > SEALED_MAX:
         raise Malformed(f"attributes and chunk list of {len(sealed)} bytes; {SEALED_MAX} can be kept")
-    node = Node(id, kind, version, epoch, keys.commitment, keys.verify, sealed, b"", inline)
+    node = replace(node, body=sealed)
     return replace(node, signature=keys.signer.sign(signed_part(node)))
 
 
@@ -39,9 +37,8 @@ def open_node(node: Node, keys: NodeKeys, *, verify: bool) -> Body:
     """
     if verify:
         check_node(node, keys)
-    place = _PLACE.pack(b"node", node.id, node.version, node.epoch, node.kind, node.inline)
     try:
-        body = decode_body(unseal(keys.body_cipher, place, node.body))
+        body = decode_body(unseal(keys.body_cipher, b"node" + node_place(node), node.body))
     except Damaged:
         _check_commitment(node, keys)
         raise
