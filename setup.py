@@ -53,7 +53,9 @@ class BuildNative(build_ext):
 EXTENSIONS = [
     extension("native", "notification", "tracee", "status", "perform", "redirect"),
     extension(
-        "lane", "notification", "tracee", "prefixes", "links", "scripts", "signals", "judge", "lane", "threads"
+        "lane",
+        *("notification", "tracee", "caller", "prefixes", "links", "scripts", "signals"),
+        *("warm", "judge", "answers", "lane", "threads"),
     ),
 ]
 

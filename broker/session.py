@@ -17,10 +17,11 @@ from broker.answering import Answerer
 from broker.dispatch import Dispatcher
 from broker.errors import SetupError
 from broker.kernel import native
-from broker.kernel.lane import Lane
+from broker.kernel.lane import Lane, Warm
 from broker.kernel.tracee import CAP_CHOWN, Credentials
 from broker.mirror.content import Tell
 from broker.mirror.mirror import Mirror
+from broker.mirror.vouching import Vouch
 from broker.namespace.mounts import Mount, Mounts
 from broker.progress import Progress
 from broker.remotes.checking import Checked
@@ -55,15 +56,24 @@ def serve(
 
 @contextlib.asynccontextmanager
 async def mirrors_of(
-    settings: Settings, tell: Callable[[str], None], schemes: Mapping[str, Factory] = SCHEMES
+    settings: Settings,
+    tell: Callable[[str], None],
+    schemes: Mapping[str, Factory] = SCHEMES,
+    warm: Warm | None = None,
 ) -> AsyncIterator[dict[int, Mirror]]:
-    """The mirrors of all mounts, by the number of the mount, each with its remote open."""
+    """The mirrors of all mounts, by the number of the mount, each with its remote open.
+
+    `warm` is told what the lane may answer by itself.
+    """
     async with contextlib.AsyncExitStack() as stack:
         mirrors = {}
         for number, mount in enumerate(settings.mounts):
-            mirror = await _open_mirror(settings, mount, tell, schemes)
+            mirror = await _open_mirror(settings, mount, tell, schemes, warm.of(number) if warm else None)
             stack.push_async_callback(mirror.close)
             mirrors[number] = mirror
+            if warm is not None:
+                warm.drive(number, mount.prefix, mirror.tree.root, mirror.tree.root_fd, *mirror.counters)
+                stack.callback(warm.close)
         yield mirrors
 
 
@@ -81,10 +91,11 @@ async def _serve(
     schemes: Mapping[str, Factory],
 ) -> None:
     tell = Once()
-    async with mirrors_of(settings, tell, schemes) as mirrors:
+    warm = Warm(len(settings.mounts))
+    async with mirrors_of(settings, tell, schemes, warm) as mirrors:
         mounts = _mounts(settings, mirrors)
         native.sync_wake_up(listener)
-        lane = _lane(listener, mounts, mirrors.values())
+        lane = _lane(listener, mounts, mirrors.values(), warm)
         services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER)
         answerer = Answerer(listener, tell)
         dispatcher = Dispatcher(services, HANDLERS, answerer)
@@ -104,7 +115,11 @@ async def _serve(
 
 
 async def _open_mirror(
-    settings: Settings, mount: MountSettings, tell: Callable[[str], None], schemes: Mapping[str, Factory]
+    settings: Settings,
+    mount: MountSettings,
+    tell: Callable[[str], None],
+    schemes: Mapping[str, Factory],
+    vouch: Vouch | None,
 ) -> Mirror:
     """Every remote is limited in time and checked, whatever it is: here, and nowhere else."""
 
@@ -117,13 +132,15 @@ async def _open_mirror(
     opened = await asyncio.to_thread(open_remote, mount.remote, schemes)
     remote = Checked(Timed(opened, mount.timeout), refused)
     try:
-        return await _mirror(settings, mount, tell_of, remote)
+        return await _mirror(settings, mount, tell_of, remote, vouch)
     except BaseException:
         await remote.close()
         raise
 
 
-async def _mirror(settings: Settings, mount: MountSettings, tell: Tell, remote: Remote) -> Mirror:
+async def _mirror(
+    settings: Settings, mount: MountSettings, tell: Tell, remote: Remote, vouch: Vouch | None
+) -> Mirror:
     try:
         await remote.stat(b"")
     except RemoteError as error:
@@ -140,6 +157,7 @@ async def _mirror(settings: Settings, mount: MountSettings, tell: Tell, remote: 
             owners=_can_chown() and remote.capabilities.owners,
             progress=Progress(mount.prefix),
             tell=tell,
+            vouch=vouch,
         )
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -168,7 +186,7 @@ def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:
     return Mounts(mounts, {number: mirror.tree.root for number, mirror in mirrors.items()})
 
 
-def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror]) -> Lane:
+def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror], warm: Warm) -> Lane:
     return Lane(
         listener,
         TABLE,
@@ -177,6 +195,7 @@ def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror]) -> Lane:
         mirrors=[mirror.tree.root for mirror in mirrors],
         parents=list(mounts.parents()),
         threads=_LANES,
+        warm=warm,
     )
 
 

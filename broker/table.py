@@ -31,6 +31,9 @@ class Trap(enum.IntEnum):
     ROOT = 6
     """Always; a PATH call that changes which root or namespace paths are looked up in: remembered."""
 
+    GROUPS = 7
+    """Always; continued, and remembered: callers may have other supplementary groups than the broker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -163,6 +166,8 @@ TABLE: tuple[Row, ...] = (
     Row("pivot_root", 155, 217, Trap.ROOT, ((None, 0), (None, 1))),
     Row("unshare", 272, 310, Trap.ROOT),
     Row("setns", 308, 346, Trap.ROOT),
+    Row("setgroups", 116, 206, Trap.GROUPS),
+    Row("setgroups16", None, 81, Trap.GROUPS),
 )
 """Every system call that takes a path, in its old and its new form, and those that change or confirm a file through
 a descriptor. x32 numbers are absent: the filter refuses that entry with ENOSYS."""

@@ -1,6 +1,6 @@
 """What `lane` takes from the C sources and the kernel's headers."""
 
-from libc.stdint cimport int8_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "<linux/seccomp.h>":
@@ -32,6 +32,8 @@ cdef extern from "src/rows.h":
         uint8_t follows
         uint8_t flags_argument
         uint32_t flags
+        uint8_t shows
+        uint8_t output
 
 cdef extern from "src/prefixes.h":
     struct text:
@@ -51,10 +53,39 @@ cdef extern from "src/links.h":
         pass
     void links_forget(links *known) nogil
 
+cdef extern from "src/warm.h":
+    enum:
+        MOUNTS_LIMIT
+    struct drive:
+        text prefix
+        text root
+        bint scheme
+        int root_fd
+        const char *shared
+        const char *seen
+        size_t shared_size
+    struct warm:
+        drive drives[64]
+    struct shown:
+        bint has_nlink
+        bint has_blocks
+        uint16_t set_id
+        uint32_t nlink
+        uint64_t blocks
+    warm *warm_new(size_t count)
+    void warm_free(warm *owner)
+    void warm_close(warm *owner)
+    void warm_name(warm *owner, size_t number, const char *path, size_t length, uint64_t until)
+    void warm_listing(warm *owner, size_t number, const char *path, size_t length, uint64_t until)
+    void warm_forget_names(warm *owner, size_t number)
+    void warm_node(warm *owner, size_t number, uint64_t inode, const shown *node)
+    void warm_forget_nodes(warm *owner, size_t number)
+
 cdef extern from "src/judge.h":
     struct court:
         prefixes prefixes
         links *links
+        warm *warm
 
 cdef extern from "src/lane.h":
     enum:
@@ -62,12 +93,14 @@ cdef extern from "src/lane.h":
     struct item:
         item *next
         seccomp_notif notification
+        bint own
         int path_count
         long lengths[2]
         const char *paths[2]
     struct counters_t "counters":
         uint64_t received
         uint64_t continued
+        uint64_t answered
         uint64_t handed_over
         uint64_t cancelled
         uint64_t foreign

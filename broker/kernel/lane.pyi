@@ -1,6 +1,7 @@
 """The lane: native threads that answer what does not concern a drive, and queue what may."""
 
 from collections.abc import Sequence
+from mmap import mmap
 from typing import NamedTuple
 
 from broker.table import Row
@@ -16,6 +17,34 @@ class Trapped(NamedTuple):
     paths: tuple[bytes | None, ...]
     """The strings behind the row's path arguments as the lane read them; None where it could not. For bind(2) and
     connect(2) one, the name in the sockaddr_un."""
+    own: bool = False
+    """The caller's ids, capabilities, groups and user namespace are this process's own; False says nothing."""
+
+class Warm:
+    """What the lane may answer by itself, of all mounts: whatever is not in here is handed over."""
+
+    def __init__(self, count: int) -> None:
+        """For mounts 0 to `count` - 1."""
+
+    def drive(self, number: int, prefix: bytes, root: bytes, root_fd: int, shared: mmap, seen: bytearray) -> None:
+        """What a mount is: its prefix, and the real path and a descriptor of its mirror's tree.
+
+        Nodes count only while `shared` begins with what is in `seen`.
+        """
+
+    def of(self, number: int) -> WarmDrive: ...
+    def close(self) -> None:
+        """Let go of the buffers: nothing counts from now on."""
+
+class WarmDrive:
+    """The part of a `Warm` for one mount, with the methods of `broker.mirror.vouching.Vouch`."""
+
+    def name(self, path: bytes, until: float) -> None: ...
+    def listing(self, path: bytes, until: float) -> None: ...
+    def forget_names(self) -> None: ...
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int) -> None: ...
+    def forget_node(self, ino: int) -> None: ...
+    def forget_nodes(self) -> None: ...
 
 class Lane:
     def __init__(
@@ -27,6 +56,7 @@ class Lane:
         mirrors: Sequence[bytes],
         parents: Sequence[bytes],
         threads: int = 4,
+        warm: Warm | None = None,
     ) -> None:
         """`directories` are absolute prefixes, `schemes` end with a colon, `mirrors` are absolute real paths of
         mirror trees, `parents` are folders whose opening is handed over because a listing shows a prefix.
@@ -60,5 +90,5 @@ class Lane:
         """
 
     def counters(self) -> dict[str, int]:
-        """`received`, `continued`, `handed_over`, `cancelled` (before the lane's answer), and `foreign`: calls from
-        outside our pid namespace, which get ENOSYS."""
+        """`received`, `continued`, `answered`, `handed_over`, `cancelled` (before the lane's answer), and `foreign`:
+        calls from outside our pid namespace, which get ENOSYS."""

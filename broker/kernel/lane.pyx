@@ -18,21 +18,26 @@ class Trapped(NamedTuple):
     number: int
     arguments: tuple
     paths: tuple
+    own: bool = False
 
 
 cdef int copy_texts(texts *target, values) except -1:
-    cdef char *copied
     target.items = <text *>calloc(len(values) + 1, sizeof(text))
     if target.items == NULL:
         raise MemoryError
     for value in values:
-        copied = <char *>malloc(len(value) + 1)
-        if copied == NULL:
-            raise MemoryError
-        memcpy(copied, PyBytes_AS_STRING(value), len(value) + 1)
-        target.items[target.count].bytes = copied
-        target.items[target.count].length = len(value)
+        copy_text(&target.items[target.count], value)
         target.count += 1
+    return 0
+
+
+cdef int copy_text(text *target, bytes value) except -1:
+    cdef char *copied = <char *>malloc(len(value) + 1)
+    if copied == NULL:
+        raise MemoryError
+    memcpy(copied, PyBytes_AS_STRING(value), len(value) + 1)
+    target.bytes = copied
+    target.length = len(value)
     return 0
 
 
@@ -51,6 +56,8 @@ cdef int fill_row(row *target, source) except -1:
     target.opens = traits.opens
     target.socket = traits.socket
     target.relinks = traits.relinks
+    target.shows = traits.shows
+    target.output = traits.output
     return 0
 
 
@@ -65,14 +72,95 @@ cdef object trapped_of(const item *queued):
             PyBytes_FromStringAndSize(queued.paths[index], queued.lengths[index]) if queued.lengths[index] >= 0 else None
             for index in range(queued.path_count)
         ]),
+        queued.own,
     )
+
+
+cdef class Warm:
+    """What the lane may answer by itself, of all mounts."""
+    cdef warm *native
+    cdef size_t count
+    cdef list buffers
+
+    def __cinit__(self, size_t count):
+        if count > MOUNTS_LIMIT:
+            raise ValueError(f"at most {MOUNTS_LIMIT} mounts")
+        self.native = warm_new(count)
+        if self.native == NULL:
+            raise MemoryError
+        self.count = count
+        self.buffers = []
+
+    def __dealloc__(self):
+        if self.native != NULL:
+            warm_free(self.native)
+
+    def drive(self, size_t number, bytes prefix, bytes root, int root_fd, shared, seen):
+        if number >= self.count:
+            raise IndexError(number)
+        cdef const unsigned char[::1] theirs = shared
+        cdef const unsigned char[::1] known = seen
+        cdef drive *target = &self.native.drives[number]
+        copy_text(&target.prefix, prefix)
+        copy_text(&target.root, root)
+        target.scheme = prefix.endswith(b":")
+        target.root_fd = root_fd
+        target.shared_size = len(known)
+        target.seen = <const char *>&known[0]
+        target.shared = <const char *>&theirs[0]
+        self.buffers.append((theirs, known))
+
+    def close(self):
+        warm_close(self.native)
+        self.buffers.clear()
+
+    def of(self, size_t number):
+        if number >= self.count:
+            raise IndexError(number)
+        return WarmDrive(self, number)
+
+
+cdef class WarmDrive:
+    cdef Warm owner
+    cdef size_t number
+
+    def __cinit__(self, Warm owner, size_t number):
+        self.owner = owner
+        self.number = number
+
+    def name(self, bytes path, double until):
+        warm_name(self.owner.native, self.number, path, len(path), <uint64_t>(until * 1e9))
+
+    def listing(self, bytes path, double until):
+        warm_listing(self.owner.native, self.number, path, len(path), <uint64_t>(until * 1e9))
+
+    def forget_names(self):
+        warm_forget_names(self.owner.native, self.number)
+
+    def node(self, uint64_t ino, nlink, blocks, uint16_t set_id):
+        cdef shown node
+        node.has_nlink = nlink is not None
+        node.nlink = nlink or 0
+        node.has_blocks = blocks is not None
+        node.blocks = blocks or 0
+        node.set_id = set_id
+        warm_node(self.owner.native, self.number, ino, &node)
+
+    def forget_node(self, uint64_t ino):
+        warm_node(self.owner.native, self.number, ino, NULL)
+
+    def forget_nodes(self):
+        warm_forget_nodes(self.owner.native, self.number)
 
 
 cdef class Lane:
     cdef lane *native
     cdef object started
+    cdef Warm warm
 
-    def __cinit__(self, int listener, rows, directories, schemes, mirrors, parents, int threads=4):
+    def __cinit__(
+        self, int listener, rows, directories, schemes, mirrors, parents, int threads=4, Warm warm=None
+    ):
         if not 1 <= threads <= THREADS_LIMIT:
             raise ValueError(f"a lane has 1 to {THREADS_LIMIT} threads")
         self.native = lane_new(listener, threads)
@@ -84,6 +172,9 @@ cdef class Lane:
                     if number >= ROW_LIMIT:
                         raise ValueError(f"{source.name} has a number that the lane has no room for")
                     fill_row(&self.native.rows[arch][number], source)
+        if warm is not None:
+            self.warm = warm
+            self.native.court.warm = warm.native
         copy_texts(&self.native.court.prefixes.folders, (*directories, *mirrors))
         copy_texts(&self.native.court.prefixes.schemes, schemes)
         copy_texts(&self.native.court.prefixes.mirrors, mirrors)
@@ -139,6 +230,7 @@ cdef class Lane:
         return {
             "received": sum.received,
             "continued": sum.continued,
+            "answered": sum.answered,
             "handed_over": sum.handed_over,
             "cancelled": sum.cancelled,
             "foreign": sum.foreign,

@@ -16,10 +16,12 @@ AT_FDCWD = -100
 class Tracee:
     """One thread, for the length of one call."""
 
-    __slots__ = ("_status", "tid")
+    __slots__ = ("_status", "own", "tid")
 
-    def __init__(self, tid: int) -> None:
+    def __init__(self, tid: int, *, own: bool = False) -> None:
+        """`own`: its ids, groups, capabilities and user namespace are known to be this process's."""
         self.tid = tid
+        self.own = own
         self._status: Status | None = None
 
     @property
@@ -94,7 +96,7 @@ class Credentials:
         An unprivileged broker can take no other identity, and has its callers' already. A caller in another user
         namespace has no capabilities over our files, whatever its status says (user_namespaces(7)).
         """
-        if not self._privileged:
+        if not self._privileged or tracee.own:
             return None
         identity = _effective(tracee.status)
         if self._foreign(tracee):
@@ -103,7 +105,7 @@ class Credentials:
 
     def real_of(self, tracee: Tracee) -> Identity | None:
         """The identity that access(2) judges by: real ids, and capabilities only for root."""
-        if not self._privileged:
+        if not self._privileged or (tracee.own and self._own.fsuid == 0):
             return None
         status = tracee.status
         ruid, rgid = status.ids[0], status.ids[4]

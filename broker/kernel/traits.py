@@ -21,6 +21,14 @@ class Follows(enum.IntEnum):
     IF_FLAGGED = 3
 
 
+class Shows(enum.IntEnum):
+    """The structure that a call writes about a path; the numbers are those of src/rows.h."""
+
+    NOTHING = 0
+    STAT = 1
+    STATX = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """Of one system call. `flags` are bits in the argument `flags_argument`, which decide for two of `Follows`."""
@@ -34,6 +42,10 @@ class Traits:
     """Takes a sockaddr in its second argument, the length in its third."""
     relinks: bool = False
     """Afterwards a path may lead somewhere else."""
+    shows: Shows = Shows.NOTHING
+    """On x86-64."""
+    output: int = 0
+    """The argument that the structure goes to."""
 
 
 _OPENS = frozenset({"open", "openat", "openat2"})
@@ -66,6 +78,12 @@ _UNLESS = {
     "file_setattr": (4, AT_SYMLINK_NOFOLLOW),
     "open_tree": (2, AT_SYMLINK_NOFOLLOW),
 }
+_SHOWS = {
+    "stat": (Shows.STAT, 1),
+    "lstat": (Shows.STAT, 1),
+    "newfstatat": (Shows.STAT, 2),
+    "statx": (Shows.STATX, 4),
+}
 _IF = {"linkat": (4, AT_SYMLINK_FOLLOW), "name_to_handle_at": (4, AT_SYMLINK_FOLLOW)}
 
 
@@ -78,6 +96,7 @@ def traits_of(row: Row) -> Traits:
         follows, (argument, flags) = Follows.UNLESS_FLAGGED, _UNLESS[row.name]
     elif row.name in _IF:
         follows, (argument, flags) = Follows.IF_FLAGGED, _IF[row.name]
+    shows, output = _SHOWS.get(row.name, (Shows.NOTHING, 0))
     return Traits(
         follows,
         argument,
@@ -85,4 +104,6 @@ def traits_of(row: Row) -> Traits:
         opens=row.name in _OPENS,
         socket=row.name in _SOCKETS,
         relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
+        shows=shows,
+        output=output,
     )

@@ -7,12 +7,15 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
+from broker.mirror.nodes import SET_ID
 from broker.mirror.shared import Generation
+from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.remotes.protocol import Version
 
 Result = TypeVar("Result")
@@ -58,6 +61,16 @@ class Record:
     """Of the content at `version`, where it has been read."""
     identity: str | None = None
 
+    @property
+    def shown(self) -> Shown:
+        """What the remote knows better than the mirror's node."""
+        if stat.S_ISDIR(self.mode):
+            return Shown(nlink=self.nlink)
+        set_id = self.mode & SET_ID if stat.S_ISREG(self.mode) else 0
+        if self.dirty:
+            return Shown(set_id=set_id)
+        return Shown(self.nlink, None if self.hydrated else self.blocks, set_id)
+
 
 Known = dict[int, Record | None]
 """What is on record of some inodes; None for nothing."""
@@ -91,8 +104,10 @@ class Ledger:
     synchronous=NORMAL keeps a commit over `kill -9`; only power loss may take the last ones.
     """
 
-    def __init__(self, path: str, generation: Generation) -> None:
+    def __init__(self, path: str, generation: Generation, vouch: Vouch | None = None) -> None:
+        """`vouch` is told how the nodes in the cache are shown."""
         self._generation = generation
+        self._vouch = vouch or NoVouch()
         self._cache: dict[int, Record | None] = {}
         self._epoch = 0
         """Counts how often the cache was emptied: what was read before is not put into it after."""
@@ -127,8 +142,8 @@ class Ledger:
     async def get_many(self, inos: Iterable[int]) -> dict[int, Record]:
         """The records of those inodes that have one."""
         if self._generation.changed():
-            self._generation.take()
             self._forget()
+            self._generation.take()
         wanted = list(inos)
         found = {ino: self._cache[ino] for ino in wanted if ino in self._cache}
         missing = [ino for ino in wanted if ino not in found]
@@ -137,7 +152,7 @@ class Ledger:
             selected = await self._run(lambda database: _select(database, missing))
             read = {ino: selected.get(ino) for ino in missing}
             if epoch == self._epoch:
-                self._cache.update(read)
+                self._remember(read)
             found.update(read)
         return {ino: record for ino, record in found.items() if record is not None}
 
@@ -193,7 +208,17 @@ class Ledger:
         self._thread.submit(self._database.close).result()
         self._thread.shutdown()
 
+    def _remember(self, known: Known) -> None:
+        self._cache.update(known)
+        for ino, record in known.items():
+            if record is None or stat.S_ISDIR(record.mode):
+                self._vouch.forget_node(ino)
+            else:
+                shown = record.shown
+                self._vouch.node(ino, shown.nlink, shown.blocks, shown.set_id)
+
     def _forget(self) -> None:
+        self._vouch.forget_nodes()
         self._cache.clear()
         self._epoch += 1
 
@@ -237,7 +262,7 @@ class Ledger:
             self._forget()
             raise
         if epoch == self._epoch:
-            self._cache.update(known)
+            self._remember(known)
         return known
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import os
 import stat
 import time
@@ -15,6 +14,7 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
+from broker.mirror.trust import Trust
 from broker.remotes.protocol import (
     Attributes,
     Entry,
@@ -23,10 +23,6 @@ from broker.remotes.protocol import (
     Path,
     Remote,
 )
-
-_KNOWN_MOST = 100_000
-"""Names whose time of validation is remembered; beyond it all are forgotten."""
-
 
 _MISSES_LEAST, _MISSES_SHARE = 8, 20
 """Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
@@ -40,16 +36,14 @@ class Lookup:
     """
 
     def __init__(
-        self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, generation: Generation, ttl: float
+        self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, generation: Generation, trust: Trust
     ) -> None:
         self._remote = remote
         self._tree = tree
         self._ledger = ledger
         self._locks = locks
         self._generation = generation
-        self._ttl = ttl
-        self._validated: dict[Path, float] = {}
-        self._listed: dict[Path, float] = {}
+        self._trust = trust
         self._misses: dict[Path, tuple[int, int]] = {}
         """Of a listed folder: names asked for singly since, and all names."""
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
@@ -58,30 +52,29 @@ class Lookup:
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
         if since is None:
-            if not self._trusted(path, time.monotonic() - self._ttl):
+            if not self._trust.trusts(path):
                 if path and self._worth_listing(parent_of(path)):
                     await self.listing(parent_of(path))
                 else:
                     await self._once("look", path, self._validate)
         else:
             # What others have asked for before may be answered by what the remote had then.
-            while self._validated.get(path, -math.inf) < since:
+            while self._trust.validated(path) < since:
                 await self._once("look", path, self._validate)
         return self._tree.lstat(path)
 
     async def listing(self, path: Path, since: float | None = None) -> None:
         """Make the names in the mirror's folder those of the remote's, each with its placeholder."""
-        wanted = time.monotonic() - self._ttl if since is None else since
-        if self._listed.get(path, 0.0) < wanted:
+        if not self._trust.trusts_listing(path, since):
             await self._once("list", path, self._list)
 
     def is_listed(self, path: Path) -> bool:
         """Whether the folder's entries are all in the mirror, so that its link count is right."""
-        return path in self._listed
+        return self._trust.is_listed(path)
 
     def known_directory(self, path: Path) -> bool:
         """Whether `path` was seen as a folder within the ttl, so that a walk need not look again."""
-        if not self._trusted(path, time.monotonic() - self._ttl):
+        if not self._trust.trusts(path):
             return False
         status = self._tree.lstat(path)
         return status is not None and stat.S_ISDIR(status.st_mode)
@@ -94,7 +87,7 @@ class Lookup:
         if status is not None:
             record = record_of(status.st_ino, attributes, hydrated=True, dirty=dirty, digest=digest)
             await self._ledger.put(record)
-            self._validated[path] = time.monotonic()
+            self._trust.name(path, time.monotonic())
 
     async def rebase(self, path: Path, ino: int, attributes: Attributes, *, times: bool = False) -> None:
         """The remote's version of a node moved because of a change of ours that left its content alone.
@@ -116,26 +109,23 @@ class Lookup:
     def agreed(self, path: Path) -> None:
         """What is on record of the node at `path` has just come from the remote: older answers count no more."""
         self._generation.touch_folder(parent_of(path))
-        self._validated[path] = time.monotonic()
+        self._trust.name(path, time.monotonic())
 
     def changed(self, path: Path, *, empty: bool = False) -> None:
         """A name was made or removed here: its own validation counts from now; `empty` for a new folder."""
         self.agreed(path)
-        self._listed.pop(path, None)
+        self._trust.drop_listing(path)
         if empty:
-            self._listed[path] = time.monotonic()
+            self._trust.listing(path, time.monotonic())
 
     def forget(self, path: Path) -> None:
         """Trust nothing at or below `path`, a folder, any more."""
-        below = path + b"/"
-        for known in (self._validated, self._listed):
-            for name in [name for name in known if name == path or name.startswith(below)]:
-                del known[name]
+        self._trust.forget(path)
 
     def distrust(self, path: Path) -> None:
         """The remote and the mirror may differ about this name and its folder's listing."""
-        self._validated.pop(path, None)
-        self._listed.pop(parent_of(path), None)
+        self._trust.drop_name(path)
+        self._trust.drop_listing(parent_of(path))
         self._generation.touch_folder(parent_of(path))
 
     @contextlib.asynccontextmanager
@@ -159,18 +149,13 @@ class Lookup:
             return set()
         return {below.st_ino for _, below in self._tree.walk(path)}
 
-    def _trusted(self, path: Path, since: float) -> bool:
-        validated = self._validated.get(path)
-        if validated is not None and validated >= since:
-            return True
-        return bool(path) and self._listed.get(parent_of(path), 0.0) >= since
-
     def _worth_listing(self, folder: Path) -> bool:
         """Whether so many names of a listed folder are asked for that one listing is cheaper than the rest singly."""
         misses, entries = self._misses.get(folder, (0, 0))
-        if folder in self._listed:
+        listed = self._trust.is_listed(folder)
+        if listed:
             self._misses[folder] = misses + 1, entries
-        return folder in self._listed and misses > _MISSES_LEAST + entries // _MISSES_SHARE
+        return listed and misses > _MISSES_LEAST + entries // _MISSES_SHARE
 
     async def _once(self, what: str, path: Path, work: Callable[[Path], Awaitable[None]]) -> None:
         """Run `work` once for all who ask for it at the same time.
@@ -199,9 +184,7 @@ class Lookup:
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()
         await self._agree(path, *await self._ask(path))
-        if len(self._validated) > _KNOWN_MOST:
-            self._validated.clear()
-        self._validated[path] = max(started, self._validated.get(path, started))
+        self._trust.name(path, started)
 
     async def _ask(self, path: Path) -> tuple[Attributes | None, bytes]:
         """What the remote has at `path`, None for nothing, and the folder's token from before it was asked."""
@@ -249,8 +232,8 @@ class Lookup:
             if name not in seen:
                 await self._agree(join(path, name), None, token)
         await self._agree(path, *await self._ask(path))
-        self._validated[path] = started
-        self._listed[path] = time.monotonic()
+        self._trust.name(path, started)
+        self._trust.listing(path, time.monotonic())
         self._misses[path] = 0, len(seen)
 
     async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:

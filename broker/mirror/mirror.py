@@ -7,22 +7,23 @@ import contextlib
 import errno
 import fcntl
 import itertools
+import mmap
 import os
 import random
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from broker.mirror.changing import Changing
 from broker.mirror.content import Content, Progress, Stale, Tell
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
-from broker.mirror.nodes import SET_ID
 from broker.mirror.pushing import Pushing
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
+from broker.mirror.trust import Trust
+from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
 from broker.remotes.protocol import Path, Remote, RemoteError
 
@@ -32,17 +33,6 @@ _PATIENCE = 5.0
 
 OpenAct = Callable[[bytes, int], int]
 """Opens a real path with these flags under the program's identity; the broker's descriptor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Corrections to stat(2): None where the mirror's node has it right."""
-
-    nlink: int | None = None
-    blocks: int | None = None
-    """Of 512 bytes."""
-    set_id: int = 0
-    """Mode bits that the remote keeps and the mirror must not have."""
 
 
 class Mirror:
@@ -58,8 +48,10 @@ class Mirror:
         owners: bool,
         progress: Progress,
         tell: Tell,
+        vouch: Vouch | None = None,
     ) -> None:
         """Call it inside the running loop. `directory` is private to the user and to this mount."""
+        vouch = vouch or NoVouch()
         self.tree = Tree(directory, owners=owners)
         self.remote = remote
         self._read_only = read_only
@@ -67,13 +59,19 @@ class Mirror:
         if self._generation.alone():
             self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
-        self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation)
-        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, ttl)
+        self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation, vouch)
+        trust = Trust(ttl, vouch)
+        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust)
         self._content = Content(remote, self._ledger, self._locks, progress, tell)
         self._names = Names(remote, self.tree, self._ledger, self._lookup)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
+
+    @property
+    def counters(self) -> tuple[mmap.mmap, bytearray]:
+        """What other sessions write when they change the ledger, and what was there when ours was last current."""
+        return self._generation.counters
 
     async def look(self, path: Path) -> os.stat_result | None:
         """lstat(2) of a node, trusted for the ttl; None if there is none."""
@@ -92,14 +90,9 @@ class Mirror:
     def shown(self, path: Path, ino: int) -> Shown:
         """What the remote knows better than the mirror's node, which `look` has returned."""
         record = self._ledger.last(ino)
-        if record is None:
+        if record is None or (stat.S_ISDIR(record.mode) and self._lookup.is_listed(path)):
             return Shown()
-        if stat.S_ISDIR(record.mode):
-            return Shown(nlink=None if self._lookup.is_listed(path) else record.nlink)
-        set_id = record.mode & SET_ID if stat.S_ISREG(record.mode) else 0
-        if record.dirty:
-            return Shown(set_id=set_id)
-        return Shown(record.nlink, None if record.hydrated else record.blocks, set_id)
+        return record.shown
 
     async def open(self, path: Path, flags: int, act: OpenAct) -> int:
         """open(2): a descriptor of the broker's whose content is complete.

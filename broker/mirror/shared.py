@@ -40,6 +40,11 @@ class Generation:
         self._slot = next((slot for slot in range(_SESSIONS - 1) if self._claim(slot)), _SESSIONS - 1)
         self._seen = bytearray(self._map[: _SESSIONS * _SLOT])
 
+    @property
+    def counters(self) -> tuple[mmap.mmap, bytearray]:
+        """(the mapping, which begins with the numbers of all sessions, what was there at the last `take`)."""
+        return self._map, self._seen
+
     def changed(self) -> bool:
         """Whether another session has changed the ledger since `take`."""
         return self._map[: _SESSIONS * _SLOT] != self._seen

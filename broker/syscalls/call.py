@@ -74,7 +74,7 @@ class Call:
         self.trapped = trapped
         self.row = row
         self.services = services
-        self.tracee = Tracee(trapped.tid)
+        self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
 
     def integer(self, index: int) -> int:

@@ -108,4 +108,6 @@ HANDLERS: dict[str, Handler] = {
     "pivot_root": attributes.unsupported,
     "unshare": descriptors.leave,
     "setns": descriptors.leave,
+    "setgroups": descriptors.leave,
+    "setgroups16": descriptors.leave,
 }

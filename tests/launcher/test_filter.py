@@ -149,6 +149,8 @@ KERNEL_NAMES = {
     ("chown16", "i386"): "chown",
     ("lchown16", "i386"): "lchown",
     ("fchown16", "i386"): "fchown",
+    ("setgroups", "i386"): "setgroups32",
+    ("setgroups16", "i386"): "setgroups",
 }
 
 

@@ -49,17 +49,12 @@ static bool hidden(long error)
     return error == -EACCES || error == -EPERM;
 }
 
-static long base_of(struct kept *kept, pid_t tid, int fd, char *buffer)
-{
-    return fd == AT_FDCWD ? tracee_link(tid, -1, buffer, PATH_LIMIT) : tracee_kept_link(kept, tid, fd, buffer, PATH_LIMIT);
-}
-
 static bool descriptor_concerns(const struct court *court, struct kept *kept, pid_t tid, int fd)
 {
     if (!handed_out(court) || (fd < 0 && fd != AT_FDCWD))
         return false;
     char target[PATH_LIMIT];
-    long length = base_of(kept, tid, fd, target);
+    long length = tracee_base(kept, tid, fd, target, PATH_LIMIT);
     return length < 0 ? hidden(length) : within(&court->prefixes.mirrors, target, length);
 }
 
@@ -160,7 +155,7 @@ static bool relative_concerns(struct court *court, const struct question *questi
     if (!handed_out(court) && !question->follow && !memchr(path, '/', length) && !needs_base(&court->prefixes, path))
         return false;
     char joined[JOINED_LIMIT];
-    long base = base_of(question->kept, question->tid, fd, joined);
+    long base = tracee_base(question->kept, question->tid, fd, joined, PATH_LIMIT);
     if (base < 0)
         return hidden(base) && handed_out(court);
     if (joined[0] != '/')
@@ -248,6 +243,12 @@ static bool paths_concern(struct court *court, struct trapped *trapped)
     return trapped->row->trap == TRAP_EXEC && script_concerns(court, trapped, other_root);
 }
 
+bool caller_acts_as_we_do(struct court *court, struct trapped *trapped)
+{
+    return !atomic_load(&court->regrouped) && caller_is_own(&court->own, &trapped->callers, trapped->notification.pid,
+                                                            atomic_load(&court->rooted));
+}
+
 bool interpreter_concerns(struct court *court, pid_t tid, const char *path, bool other_root)
 {
     struct question question = {.tid = tid, .follow = true, .other_root = other_root};
@@ -272,6 +273,9 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
         return handed_out(court);
     case TRAP_WORKING_DIRECTORY:
         return descriptor_concerns(court, &trapped->kept, notification->pid, AT_FDCWD);
+    case TRAP_GROUPS:
+        atomic_store(&court->regrouped, true);
+        return false;
     case TRAP_SIGNAL_ACTION:
         restart_interrupted_calls(court->listener, notification);
         return false;

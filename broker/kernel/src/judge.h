@@ -2,10 +2,12 @@
 #ifndef SECCOMP_DRIVE_JUDGE_H
 #define SECCOMP_DRIVE_JUDGE_H
 
+#include "caller.h"
 #include "links.h"
 #include "prefixes.h"
 #include "rows.h"
 #include "tracee.h"
+#include "warm.h"
 
 #include <linux/seccomp.h>
 #include <stdatomic.h>
@@ -21,15 +23,20 @@ struct court { /* what all decisions share */
     int listener;
     struct prefixes prefixes;
     struct links *links;
+    struct warm *warm; /* NULL: the lane answers nothing by itself */
+    struct own own;
     atomic_bool handed_out; /* a working directory or descriptor may lie in a mirror */
     atomic_bool rooted;     /* somebody may have another root than ours */
+    atomic_bool regrouped;  /* somebody may have other supplementary groups than ours */
     struct root root;
 };
 
 struct trapped {
     struct seccomp_notif notification;
     const struct row *row;
-    struct kept kept; /* lives on from call to call */
+    struct kept kept; /* these two live on from call to call */
+    struct callers callers;
+    bool own; /* the caller acts as we do; false says nothing */
     int path_count;
     long lengths[2]; /* negative where the path could not be read */
     char paths[2][PATH_LIMIT];
@@ -37,6 +44,9 @@ struct trapped {
 
 /* Fills the paths of `trapped`; true to hand over, false to let the call continue. */
 bool may_concern_a_drive(struct court *court, struct trapped *trapped);
+
+/* Whether the caller's identity is this process's own; false where that is not known. */
+bool caller_acts_as_we_do(struct court *court, struct trapped *trapped);
 
 /* What this thread's root is. */
 struct root own_root(void);

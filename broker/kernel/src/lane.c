@@ -39,6 +39,7 @@ struct lane *lane_new(int listener, int threads)
 int lane_prepare(struct lane *lane)
 {
     lane->court.root = own_root();
+    lane->court.own = own_identity();
     return prefixes_prepare(&lane->court.prefixes) ? 0 : -ENOMEM;
 }
 
@@ -60,6 +61,7 @@ bool lane_queue(struct lane *lane, const struct trapped *trapped)
         return false;
     item->next = NULL;
     item->notification = trapped->notification;
+    item->own = trapped->own;
     item->path_count = trapped->path_count;
     char *free_bytes = item->bytes;
     for (int index = 0; index < trapped->path_count; index++) {
@@ -98,8 +100,10 @@ void lane_free(struct lane *lane)
         next = item->next;
         free(item);
     }
-    for (int index = 0; index < lane->thread_count; index++)
+    for (int index = 0; index < lane->thread_count; index++) {
         tracee_close_kept(&lane->workers[index].trapped.kept);
+        callers_close(&lane->workers[index].trapped.callers);
+    }
     prefixes_free(&lane->court.prefixes);
     free(lane->court.links);
     if (lane->event >= 0)
@@ -124,6 +128,7 @@ struct counters lane_counters(const struct lane *lane)
         const struct counters *one = &lane->workers[index].counters;
         sum.received += atomic_load_explicit(&lane->workers[index].begun, memory_order_relaxed);
         sum.continued += one->continued;
+        sum.answered += one->answered;
         sum.handed_over += one->handed_over;
         sum.cancelled += one->cancelled;
         sum.foreign += one->foreign;

@@ -12,6 +12,7 @@ enum { ARCHES = 2, THREADS_LIMIT = 64 };
 struct item { /* a queued notification */
     struct item *next;
     struct seccomp_notif notification;
+    bool own;
     int path_count;
     long lengths[2];
     const char *paths[2];
@@ -19,7 +20,8 @@ struct item { /* a queued notification */
 };
 
 struct counters {
-    uint64_t received, continued, handed_over, cancelled, foreign; /* foreign: from outside our pid namespace */
+    /* foreign: from outside our pid namespace */
+    uint64_t received, continued, answered, handed_over, cancelled, foreign;
 };
 
 /* The first worker leads: it alone waits in RECV, because the kernel wakes all who wait there for each notification,

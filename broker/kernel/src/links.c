@@ -47,18 +47,7 @@ void links_forget(struct links *links)
 
 uint64_t links_key(const struct links *links, const char *text, size_t length, uint64_t kind)
 {
-    const uint64_t odd = 0x9e3779b97f4a7c15ULL;
-    uint64_t hash = links->seed ^ kind * odd ^ length;
-    for (; length; text += 8) {
-        uint64_t word = 0;
-        size_t piece = length < 8 ? length : 8;
-        memcpy(&word, text, piece);
-        length -= piece;
-        hash = (hash ^ word) * odd;
-        hash ^= hash >> 29;
-    }
-    hash *= 0xbf58476d1ce4e5b9ULL;
-    return hash ^ hash >> 32;
+    return text_key(links->seed, text, length, kind);
 }
 
 /* An entry is one word, so that it is read and written whole: the upper bits of the key, and the moment. */

@@ -173,3 +173,20 @@ enum magic magic_link(const char *path)
     }
     return NO_MAGIC;
 }
+
+uint64_t text_key(uint64_t seed, const char *text, size_t length, uint64_t kind)
+{
+    const uint64_t odd = 0x9e3779b97f4a7c15ULL;
+    uint64_t hash = seed ^ kind * odd ^ length;
+    while (length) {
+        uint64_t word = 0;
+        size_t piece = length < 8 ? length : 8;
+        memcpy(&word, text, piece);
+        text += piece;
+        length -= piece;
+        hash = (hash ^ word) * odd;
+        hash ^= hash >> 29;
+    }
+    hash *= 0xbf58476d1ce4e5b9ULL;
+    return hash ^ hash >> 32;
+}

@@ -60,4 +60,7 @@ enum magic { NO_MAGIC, ENDS_IN_MAGIC, PASSES_MAGIC };
 /* Whether a normal path is or goes through /proc/.../{cwd,exe,root,fd/N,map_files/N}. */
 enum magic magic_link(const char *path);
 
+/* A hash of a text that nobody can foresee who does not know the seed. */
+uint64_t text_key(uint64_t seed, const char *text, size_t length, uint64_t kind);
+
 #endif

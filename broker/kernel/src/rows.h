@@ -13,9 +13,12 @@ enum trap { /* broker.table.Trap */
     TRAP_EXEC,
     TRAP_SIGNAL_ACTION,
     TRAP_ROOT,
+    TRAP_GROUPS,
 };
 
 enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF }; /* broker.kernel.traits.Follows */
+
+enum shows { SHOWS_NOTHING, SHOWS_STAT, SHOWS_STATX }; /* broker.kernel.traits.Shows */
 
 enum { ROW_LIMIT = 512, ABSENT = -1 };
 
@@ -33,6 +36,7 @@ struct row {
     uint8_t follows;   /* whether the last component is followed: by itself, or by the flags in an argument */
     uint8_t flags_argument;
     uint32_t flags;
+    uint8_t shows, output; /* what the call writes about a path, and the argument that says where */
 };
 
 #endif

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "lane.h"
 
+#include "answers.h"
 #include "notification.h"
 
 #include <errno.h>
@@ -55,6 +56,11 @@ static void treat(struct worker *worker)
     if (!may_concern_a_drive(&worker->lane->court, trapped)) {
         worker->counters.continued++;
         answer(worker, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
+        return;
+    }
+    trapped->own = caller_acts_as_we_do(&worker->lane->court, trapped);
+    if (trapped->own && answer_warm(&worker->lane->court, trapped)) {
+        worker->counters.answered++;
         return;
     }
     worker->counters.handed_over++;

@@ -163,6 +163,11 @@ long tracee_kept_link(struct kept *kept, pid_t tid, int fd, char *buffer, size_t
     return length;
 }
 
+long tracee_base(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size)
+{
+    return fd == AT_FDCWD ? tracee_link(tid, -1, buffer, size) : tracee_kept_link(kept, tid, fd, buffer, size);
+}
+
 void tracee_close_kept(struct kept *kept)
 {
     for (size_t slot = 0; slot < sizeof kept->slots / sizeof *kept->slots; slot++)

@@ -27,6 +27,9 @@ struct kept {
     } slots[32];
 };
 
+/* tracee_link, with AT_FDCWD for the working directory. */
+long tracee_base(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size);
+
 /* tracee_link for fd >= 0. */
 long tracee_kept_link(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size);
 void tracee_close_kept(struct kept *kept);

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from broker.kernel import native
-from broker.kernel.lane import Lane, Trapped
+from broker.kernel.lane import Lane, Trapped, Warm
 from broker.table import TABLE, Row
 from launcher import filter as seccomp
 
@@ -96,6 +96,7 @@ def running(
     threads: int = 4,
     handed_out: bool = False,
     serve: bool = True,
+    warm: Warm | None = None,
 ) -> Iterator[Session]:
     """Run `function(*arguments)` in a process under the filter of `rows`, served by a lane.
 
@@ -111,7 +112,7 @@ def running(
     message, descriptors, _, _ = socket.recv_fds(ours, 64, 1)
     listener = descriptors[0]
     native.sync_wake_up(listener)
-    lane = Lane(listener, rows, directories, schemes, mirrors, parents, threads)
+    lane = Lane(listener, rows, directories, schemes, mirrors, parents, threads, warm)
     session = Session(listener, lane, int(message), init, ours)
     try:
         if handed_out:

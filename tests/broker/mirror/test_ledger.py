@@ -16,6 +16,7 @@ from remotes.conftest import ROOT
 
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.shared import Generation
+from broker.mirror.vouching import NoVouch, Vouch
 from broker.remotes.protocol import Version
 
 
@@ -26,9 +27,9 @@ def record(ino: int, *, dirty: bool = False, hydrated: bool = False, version: st
 class Session:
     """A ledger with the counters that it tells the others by."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, vouch: Vouch | None = None) -> None:
         self.generation = Generation(str(directory / "generation"))
-        self.ledger = Ledger(str(directory / "ledger.sqlite"), self.generation)
+        self.ledger = Ledger(str(directory / "ledger.sqlite"), self.generation, vouch)
 
     def __enter__(self) -> Ledger:
         return self.ledger
@@ -240,3 +241,34 @@ def test_a_kill_keeps_what_was_confirmed(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", script, str(tmp_path)]).returncode == -9
     with Session(tmp_path) as ledger:
         assert [each.ino for each in asyncio.run(ledger.dirty())] == [7]
+
+
+class Nodes(NoVouch):
+    """How nodes are shown, as a `Vouch` was told last."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[int | None, int | None, int]] = {}
+
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int) -> None:
+        self.known[ino] = nlink, blocks, set_id
+
+    def forget_node(self, ino: int) -> None:
+        self.known.pop(ino, None)
+
+    def forget_nodes(self) -> None:
+        self.known.clear()
+
+
+async def test_nodes_are_vouched_for_while_their_record_is_at_hand(tmp_path: Path) -> None:
+    """Placeholders with the remote's blocks, dirty files as they are; folders and dropped nodes not at all; and
+    nothing that was read before another session's change."""
+    nodes = Nodes()
+    with Session(tmp_path, nodes) as ledger, Session(tmp_path) as other:
+        folder = replace(record(5), mode=0o40755)
+        set_id = replace(record(6, hydrated=True), mode=0o104755, nlink=2)
+        await ledger.put(record(1), record(2, hydrated=True), record(3, dirty=True), record(4), folder, set_id)
+        await ledger.drop(4)
+        assert nodes.known == {1: (1, 8, 0), 2: (1, None, 0), 3: (None, None, 0), 6: (2, None, 0o4000)}
+        await other.put(record(1, hydrated=True))
+        await ledger.get(1)
+        assert nodes.known == {1: (1, None, 0)}

@@ -147,13 +147,13 @@ async def test_an_old_answer_does_not_undo_a_change(drives: Drives, other_sessio
         acting = other if other_session else drive
         for name in (b"gone", b"changed", b"made"):
             await acting.stat(name)
-        drive.mirror._lookup._ttl = 0
+        drive.mirror._lookup._trust.ttl = 0
         remote.gates = gates = {name: Gate() for name in (b"gone", b"changed", b"made")}
         gates = dict(gates)
         looking = [asyncio.ensure_future(drive.stat(name)) for name in gates]
         for gate in gates.values():
             await gate.reached
-        drive.mirror._lookup._ttl = FOREVER
+        drive.mirror._lookup._trust.ttl = FOREVER
         await acting.unlink(b"gone")
         await acting.chmod(b"changed", 0o600)
         await acting.mkdir(b"made")

@@ -165,7 +165,7 @@ async def test_a_lost_answer(drives: Drives, memory: Memory, plan: Plan) -> None
             with pytest.raises(Unavailable) as caught:
                 await work
             assert errno_of(caught.value) == errno.EIO
-        drive.mirror._lookup._ttl = 0
+        drive.mirror._lookup._trust.ttl = 0
         assert await drive.names() == {b"d", b"g"}
         assert await drive.read(b"g") == b"1"
 

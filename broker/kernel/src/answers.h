@@ -1,0 +1,10 @@
+/* The lane's own answers: stat(2) of what the broker has vouched for. */
+#ifndef SECCOMP_DRIVE_ANSWERS_H
+#define SECCOMP_DRIVE_ANSWERS_H
+
+#include "judge.h"
+
+/* Whether the call is answered; the caller of `trapped` is known to act as we do. */
+bool answer_warm(struct court *court, struct trapped *trapped);
+
+#endif

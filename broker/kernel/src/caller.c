@@ -1,0 +1,121 @@
+#define _GNU_SOURCE
+#include "caller.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* struct pidfd_info in its first version, and what goes with it (linux/pidfd.h since 6.13; 6.9 for threads). */
+struct facts {
+    uint64_t mask, cgroup;
+    uint32_t pid, tgid, parent;
+    uint32_t real_uid, real_gid, effective_uid, effective_gid, saved_uid, saved_gid, fs_uid, fs_gid;
+    int32_t exit_code;
+};
+#define GET_FACTS _IOWR(0xFF, 11, struct facts)
+#define FACTS_CREDENTIALS (1ULL << 1)
+#define THREAD_FLAG O_EXCL
+
+static int open_thread(pid_t tid)
+{
+    return syscall(SYS_pidfd_open, tid, THREAD_FLAG);
+}
+
+static bool learn(int file, struct facts *facts)
+{
+    *facts = (struct facts){.mask = FACTS_CREDENTIALS};
+    return !ioctl(file, GET_FACTS, facts);
+}
+
+static bool acts_as_one(const struct facts *facts, unsigned uid, unsigned gid)
+{
+    return facts->real_uid == uid && facts->effective_uid == uid && facts->fs_uid == uid && facts->real_gid == gid &&
+           facts->effective_gid == gid && facts->fs_gid == gid;
+}
+
+/* The capabilities that are both permitted and effective, if they are the same. */
+static bool capabilities_of(pid_t tid, uint64_t *capabilities)
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, tid};
+    struct __user_cap_data_struct data[2];
+    if (syscall(SYS_capget, &header, data))
+        return false;
+    *capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
+    return data[0].effective == data[0].permitted && data[1].effective == data[1].permitted;
+}
+
+static bool namespace_of(pid_t tid, uint64_t *device, uint64_t *inode)
+{
+    char name[32];
+    struct stat found;
+    snprintf(name, sizeof name, "/proc/%d/ns/user", tid);
+    if (stat(name, &found))
+        return false;
+    *device = found.st_dev;
+    *inode = found.st_ino;
+    return true;
+}
+
+static bool is_at_home(const struct own *own, pid_t tid)
+{
+    uint64_t device, inode;
+    return namespace_of(tid, &device, &inode) && device == own->namespace_device && inode == own->namespace_inode;
+}
+
+struct own own_identity(void)
+{
+    struct own own = {0};
+    struct facts facts;
+    pid_t tid = gettid();
+    int file = open_thread(tid);
+    if (file < 0)
+        return own;
+    if (learn(file, &facts)) {
+        own.uid = facts.fs_uid;
+        own.gid = facts.fs_gid;
+        own.comparable = acts_as_one(&facts, own.uid, own.gid) && capabilities_of(tid, &own.capabilities) &&
+                         namespace_of(tid, &own.namespace_device, &own.namespace_inode);
+    }
+    close(file);
+    return own;
+}
+
+bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, bool moved)
+{
+    if (!own->comparable)
+        return false;
+    struct facts facts;
+    size_t slot = tid % (sizeof callers->slots / sizeof *callers->slots);
+    bool kept = callers->slots[slot].tid == tid;
+    if (!kept || !learn(callers->slots[slot].file, &facts)) {
+        if (callers->slots[slot].tid)
+            close(callers->slots[slot].file);
+        callers->slots[slot].tid = 0;
+        int file = open_thread(tid);
+        if (file < 0)
+            return false;
+        callers->slots[slot].tid = tid;
+        callers->slots[slot].file = file;
+        callers->slots[slot].at_home = is_at_home(own, tid);
+        if (!learn(file, &facts))
+            return false;
+    }
+    uint64_t capabilities;
+    return acts_as_one(&facts, own->uid, own->gid) && capabilities_of(tid, &capabilities) &&
+           capabilities == own->capabilities &&
+           (moved ? is_at_home(own, tid) : callers->slots[slot].at_home);
+}
+
+void callers_close(struct callers *callers)
+{
+    for (size_t slot = 0; slot < sizeof callers->slots / sizeof *callers->slots; slot++)
+        if (callers->slots[slot].tid)
+            close(callers->slots[slot].file);
+    memset(callers, 0, sizeof *callers);
+}

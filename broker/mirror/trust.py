@@ -1,0 +1,78 @@
+"""When the names and listings of a mirror were last found to be the remote's."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from broker.mirror.vouching import Vouch
+from broker.remotes.protocol import Path
+
+_KNOWN_MOST = 100_000
+"""Names that are remembered; beyond it all are forgotten."""
+
+
+class Trust:
+    """Moments of time.monotonic(). A name is as fresh as its own validation or as the listing of its folder."""
+
+    def __init__(self, ttl: float, vouch: Vouch) -> None:
+        """`ttl` in seconds. `vouch` is told of all that is fresh."""
+        self.ttl = ttl
+        self._vouch = vouch
+        self._names: dict[Path, float] = {}
+        self._listings: dict[Path, float] = {}
+
+    def trusts(self, path: Path, since: float | None = None) -> bool:
+        """Whether the name was found to be the remote's since then (default: within the ttl)."""
+        if since is None:
+            since = time.monotonic() - self.ttl
+        if self._names.get(path, -math.inf) >= since:
+            return True
+        return bool(path) and self._listings.get(_folder(path), -math.inf) >= since
+
+    def trusts_listing(self, path: Path, since: float | None = None) -> bool:
+        """The same of a folder's listing."""
+        if since is None:
+            since = time.monotonic() - self.ttl
+        return self._listings.get(path, -math.inf) >= since
+
+    def validated(self, path: Path) -> float:
+        """When the name itself was, not counting listings; -inf for never."""
+        return self._names.get(path, -math.inf)
+
+    def is_listed(self, path: Path) -> bool:
+        """Whether the folder was listed at all, and nothing is known to have changed since."""
+        return path in self._listings
+
+    def name(self, path: Path, at: float) -> None:
+        """The name was the remote's at that moment, or later if that is known already."""
+        if len(self._names) > _KNOWN_MOST:
+            self._names.clear()
+            self._vouch.forget_names()
+        at = max(at, self._names.get(path, at))
+        self._names[path] = at
+        self._vouch.name(path, at + self.ttl)
+
+    def listing(self, path: Path, at: float) -> None:
+        self._listings[path] = at
+        self._vouch.listing(path, at + self.ttl)
+
+    def drop_name(self, path: Path) -> None:
+        if self._names.pop(path, None) is not None:
+            self._vouch.name(path, 0)
+
+    def drop_listing(self, path: Path) -> None:
+        if self._listings.pop(path, None) is not None:
+            self._vouch.listing(path, 0)
+
+    def forget(self, path: Path) -> None:
+        """Trust nothing at or below `path` any more."""
+        below = path + b"/"
+        for known in (self._names, self._listings):
+            for name in [name for name in known if name == path or name.startswith(below)]:
+                del known[name]
+        self._vouch.forget_names()
+
+
+def _folder(path: Path) -> Path:
+    return path.rpartition(b"/")[0]

@@ -1,0 +1,57 @@
+"""What a mirror tells those who answer for it without asking: which names are fresh, and how nodes are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from broker.remotes.protocol import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Corrections to stat(2): None where the mirror's node has it right."""
+
+    nlink: int | None = None
+    blocks: int | None = None
+    """Of 512 bytes."""
+    set_id: int = 0
+    """Mode bits that the remote keeps and the mirror must not have."""
+
+
+class Vouch(Protocol):
+    """Times are seconds of time.monotonic(); paths are relative to the drive's root."""
+
+    def name(self, path: Path, until: float) -> None:
+        """Until then the mirror's node at `path`, or its absence, is what the remote has; 0 takes it back."""
+        ...
+
+    def listing(self, path: Path, until: float) -> None:
+        """Until then the names in that folder are the remote's, each fresh; 0 takes it back."""
+        ...
+
+    def forget_names(self) -> None: ...
+
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int) -> None:
+        """How stat(2) of a node that is no folder is to be corrected, as in `Shown`."""
+        ...
+
+    def forget_node(self, ino: int) -> None: ...
+
+    def forget_nodes(self) -> None: ...
+
+
+class NoVouch:
+    """Nobody answers for the mirror."""
+
+    def name(self, path: Path, until: float) -> None: ...
+
+    def listing(self, path: Path, until: float) -> None: ...
+
+    def forget_names(self) -> None: ...
+
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int) -> None: ...
+
+    def forget_node(self, ino: int) -> None: ...
+
+    def forget_nodes(self) -> None: ...

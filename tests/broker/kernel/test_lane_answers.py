@@ -1,0 +1,235 @@
+"""The lane's own answers: a stat of what the broker has vouched for, for callers who act as the broker does."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tracee import Probe, probing
+
+from broker.kernel import native
+from broker.kernel.lane import Warm, WarmDrive
+
+STATX = 332
+SETFSUID, SETFSGID, CAPSET = 122, 123, 126
+CLONE_NEWUSER = 0x10000000
+BASIC_STATS = 0x7FF
+OFFSETS = {"nlink": (16, 20), "mode": (28, 30), "ino": (32, 40), "blocks": (48, 56)}
+
+
+def statx(path: bytes, flags: int = 0) -> bytes:
+    buffer = bytearray(256)
+    native.call(native.AUDIT_ARCH_X86_64, STATX, (-100, path, flags, BASIC_STATS, buffer))
+    return bytes(buffer)
+
+
+def statx_to(path: bytes, address: int) -> int:
+    return native.call(native.AUDIT_ARCH_X86_64, STATX, (-100, path, 0, BASIC_STATS, address))
+
+
+def number(answer: bytes, field: str) -> int:
+    return int.from_bytes(answer[slice(*OFFSETS[field])], "little")
+
+
+def set_fs_ids(uid: int, gid: int) -> None:
+    native.call(native.AUDIT_ARCH_X86_64, SETFSGID, (gid,))
+    native.call(native.AUDIT_ARCH_X86_64, SETFSUID, (uid,))
+
+
+def drop_capabilities() -> None:
+    native.call(native.AUDIT_ARCH_X86_64, CAPSET, (b"\x22\x05\x08\x20" + bytes(4), bytes(24)))
+
+
+def unshare_user() -> int:
+    return ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER)
+
+
+class Setting:
+    """A mirror's tree with its drive in a `Warm`, and a program that makes calls."""
+
+    def __init__(self, tree: Path, drive: WarmDrive, shared: mmap.mmap, probe: Probe) -> None:
+        self.tree = tree
+        self.drive = drive
+        self.shared = shared
+        self.probe = probe
+
+    def vouch(self, *names: str, until: float = 60) -> None:
+        for name in names:
+            self.drive.name(name.encode(), time.monotonic() + until)
+            path = self.tree / name
+            if path.is_symlink() or path.exists():
+                self.drive.node(path.lstat().st_ino, None, None, 0)
+
+    def answered(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+        """The result of a call that the lane must answer."""
+        before = self.probe.lane.counters()["answered"]
+        result, seen = self.probe.ask(name, *arguments, **keywords)
+        assert not seen
+        assert self.probe.lane.counters()["answered"] == before + 1
+        return result
+
+    def handed_over(self, name: str, *arguments: Any, **keywords: Any) -> bool:
+        return self.probe.handed_over(name, *arguments, **keywords)
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Iterator[Setting]:
+    tree = tmp_path / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "file").write_bytes(b"12345")
+    (tree / "link").symlink_to("d/file")
+    shared, seen = mmap.mmap(-1, 64), bytearray(64)
+    warm = Warm(2)
+    root = os.open(tree, os.O_PATH)
+    real = os.fsencode(tree)
+    for drive, prefix in enumerate((b"/drive", b"sommelier:")):
+        warm.drive(drive, prefix, real, root, shared, seen)
+    more: dict[str, Callable[..., Any]] = {
+        "statx": statx,
+        "statx_to": statx_to,
+        "set_fs_ids": set_fs_ids,
+        "drop_capabilities": drop_capabilities,
+        "unshare_user": unshare_user,
+    }
+    with probing(more, warm=warm, mirrors=[real], handed_out=True) as probe:
+        yield Setting(tree, warm.of(0), shared, probe)
+    warm.close()
+    os.close(root)
+
+
+@pytest.mark.parametrize("call", ["stat", "lstat", "statx"])
+def test_a_fresh_name_is_answered_as_the_mirror_has_it(setting: Setting, call: str) -> None:
+    """With all the fields of the mirror's node, by every call of the family."""
+    setting.vouch("d", "d/file")
+    if call == "statx":
+        assert setting.answered("statx", b"/drive/d/file") == statx(os.fsencode(setting.tree / "d/file"))
+    else:
+        assert setting.answered(call, "/drive/d/file") == tuple((setting.tree / "d/file").lstat())
+
+
+def test_what_the_remote_knows_better_is_shown(setting: Setting) -> None:
+    """Links, blocks and set-id bits, each only where it was given."""
+    setting.vouch("d")
+    ino = (setting.tree / "d/file").stat().st_ino
+    setting.drive.name(b"d/file", time.monotonic() + 60)
+    setting.drive.node(ino, 7, 88, 0o4000)
+    shown = setting.answered("statx", b"/drive/d/file")
+    assert [number(shown, field) for field in ("nlink", "blocks", "ino")] == [7, 88, ino]
+    assert number(shown, "mode") & 0o7000 == 0o4000
+    setting.drive.node(ino, None, 88, 0)
+    shown = setting.answered("statx", b"/drive/d/file")
+    assert [number(shown, "nlink"), number(shown, "blocks")] == [1, 88]
+    assert setting.answered("stat", "/drive/d/file")[1] == ino
+
+
+def test_only_what_is_fresh_is_answered(setting: Setting) -> None:
+    """Neither a name that was never vouched for, nor one whose time is over, whose folder is not fresh, or that was
+    taken back."""
+    setting.vouch("d/file")
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.vouch("d", until=-1)
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.vouch("d")
+    setting.answered("stat", "/drive/d/file")
+    setting.drive.name(b"d", 0)
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.vouch("d")
+    setting.drive.forget_names()
+    assert setting.handed_over("stat", "/drive/d/file")
+
+
+def test_a_listing_vouches_for_its_names(setting: Setting) -> None:
+    """Those that are there need a node; those that are not are ENOENT."""
+    setting.drive.listing(b"", time.monotonic() + 60)
+    setting.drive.listing(b"d", time.monotonic() + 60)
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.drive.node((setting.tree / "d/file").stat().st_ino, None, None, 0)
+    setting.answered("stat", "/drive/d/file")
+    assert setting.answered("stat", "/drive/d/other") == -errno.ENOENT
+    assert setting.answered("stat", "/drive/d")[0] == (setting.tree / "d").stat().st_mode
+    setting.drive.listing(b"d", 0)
+    setting.drive.name(b"d", time.monotonic() + 60)
+    assert setting.handed_over("stat", "/drive/d"), "a folder's links are only right when it is listed"
+
+
+def test_a_node_counts_while_nobody_has_changed_the_ledger(setting: Setting) -> None:
+    """Another session's change shows in the shared numbers; a node may also be forgotten."""
+    setting.vouch("d", "d/file")
+    setting.answered("stat", "/drive/d/file")
+    setting.shared[9] = 1
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.shared[9] = 0
+    setting.drive.forget_node((setting.tree / "d/file").stat().st_ino)
+    assert setting.handed_over("stat", "/drive/d/file")
+    setting.vouch("d/file")
+    setting.drive.forget_nodes()
+    assert setting.handed_over("stat", "/drive/d/file")
+
+
+def test_symlinks_are_the_brokers(setting: Setting) -> None:
+    """Unless the call is about the link itself."""
+    setting.vouch("link", "d", "d/file")
+    assert setting.answered("lstat", "/drive/link") == tuple((setting.tree / "link").lstat())
+    assert setting.handed_over("stat", "/drive/link")
+    (setting.tree / "folder").symlink_to("d")
+    setting.vouch("folder", "folder/file")
+    assert setting.handed_over("stat", "/drive/folder/file")
+
+
+def test_every_spelling_of_an_ordinary_path(setting: Setting) -> None:
+    """Doubled slashes and dots, a scheme, a working directory and a descriptor in the mirror."""
+    setting.vouch("d", "d/file")
+    expected = tuple((setting.tree / "d/file").stat())
+    assert setting.answered("stat", "//drive/./d//file") == expected
+    setting.probe.ask("chdir", setting.tree / "d")
+    setting.probe.lane.forget_links()
+    assert setting.answered("stat", "file") == expected
+    descriptor = setting.probe.ask("open", setting.tree, os.O_PATH)[0]
+    assert setting.answered("stat", "d/file", dir_fd=descriptor) == expected
+    for other in ("/drive/d/file/", "/drive/d/../d/file", "/drive/d/.", "/drive", "sommelier:d/file"):
+        assert setting.handed_over("stat", other), other
+
+
+def test_a_bad_pointer(setting: Setting) -> None:
+    """EFAULT, as from the kernel."""
+    setting.vouch("d", "d/file")
+    assert setting.answered("statx_to", b"/drive/d/file", 8) == -errno.EFAULT
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("set_fs_ids", 1000, 0),
+        ("set_fs_ids", 0, 1000),
+        ("setresuid", 1000, 0, 0),
+        ("setgroups", [5]),
+        ("drop_capabilities",),
+        ("unshare_user",),
+    ],
+    ids=lambda change: f"{change[0]}{change[1:]}",
+)
+def test_a_caller_who_acts_as_somebody_else(setting: Setting, change: tuple[Any, ...]) -> None:
+    """By any part of an identity alone: what that one may do is the broker's to judge."""
+    setting.vouch("d", "d/file")
+    setting.answered("stat", "/drive/d/file")
+    result, _ = setting.probe.ask(*change)
+    assert not result
+    assert setting.handed_over("stat", "/drive/d/file")
+    assert not setting.probe.ask("stat", "/drive/d/file")[1][0].own
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+def test_an_identity_is_looked_at_for_every_call(setting: Setting) -> None:
+    """Taken for a moment and given back, as servers do with setfsuid(2)."""
+    setting.vouch("d", "d/file")
+    for uid in (0, 1000, 0):
+        setting.probe.ask("set_fs_ids", uid, 0)
+        assert setting.handed_over("stat", "/drive/d/file") is (uid != 0)
