@@ -69,10 +69,8 @@ class Setting:
 
     def answered(self, name: str, *arguments: Any, **keywords: Any) -> Any:
         """The result of a call that the lane must answer."""
-        before = self.probe.lane.counters()["answered"]
         result, seen = self.probe.ask(name, *arguments, **keywords)
         assert not seen
-        assert self.probe.lane.counters()["answered"] == before + 1
         return result
 
     def handed_over(self, name: str, *arguments: Any, **keywords: Any) -> bool:
