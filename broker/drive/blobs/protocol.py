@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from broker.drive.records import BlobName
+
+BLOB_MAX = 4 << 20
+"""Bytes of one blob: what is longer is refused, and not read to its end."""
+
+_NAME = re.compile(r"[0-9a-f]{32}\Z")
+
+
+def valid_blob_name(name: str) -> bool:
+    """Whether it is one that `BlobName` describes: nothing else ever becomes a path."""
+    return _NAME.match(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +49,11 @@ class BlobStore(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class LinkedBlobs(Protocol):
+    """A blob store whose blobs others can fetch by a link, without its credentials."""
+
+    async def links(self, names: Sequence[BlobName], seconds: int) -> Sequence[str]:
+        """A URL for each name, good for a GET for so long. None of them is looked at, nor is any known to exist."""
+        ...

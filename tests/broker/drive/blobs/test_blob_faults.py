@@ -1,0 +1,159 @@
+"""Blob stores that are full, refuse, or lose power."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.drive.blobs.objects import ObjectBlobs
+from broker.drive.blobs.opening import open_blobs
+from broker.drive.errors import Missing, Unreachable
+from tests.broker.drive.blobs.conftest import new_name
+from tests.broker.drive.seaweed import Seaweed
+
+FILL = """
+import asyncio, os, sys
+from broker.drive.blobs.opening import open_blobs
+from broker.drive.errors import Missing, StoreFull
+
+async def run():
+    blobs = open_blobs("file://" + sys.argv[1])
+    kept = {}
+    for number in range(64):
+        name, data = os.urandom(16).hex(), os.urandom(64 << 10)
+        try:
+            await blobs.put(name, data)
+        except StoreFull:
+            break
+        kept[name] = data
+    else:
+        raise AssertionError("never full")
+    assert kept
+    for each, content in kept.items():
+        assert await blobs.get(each) == content
+    try:
+        await blobs.get(name)
+    except Missing:
+        pass
+    else:
+        raise AssertionError("the blob that did not fit is there")
+    await blobs.delete(list(kept)[:4])
+    await blobs.put(name, data)
+    assert await blobs.get(name) == data
+
+asyncio.run(run())
+"""
+
+
+def test_a_full_disk_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
+    """On a file system of 1 MiB: StoreFull, all before it is there, and there is room again after a removal."""
+    mount = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    script = 'mount -t tmpfs -o size=1m tmpfs "$1" && exec "$2" -c "$3" "$1/blobs"'
+    done = subprocess.run(
+        [*mount, "sh", "-c", script, "sh", tmp_path, sys.executable, FILL],
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_durable_blob_is_synced_with_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file, its directory, and the first time the directory above; nothing for one that need not be durable."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    name = new_name()
+
+    async def run() -> None:
+        blobs = open_blobs(f"file://{tmp_path}")
+        await blobs.put(name, b"once")
+        await blobs.put(name, b"once")
+        await blobs.put(new_name(), b"not durable", durable=False)
+
+    asyncio.run(run())
+    file, folder = f"{tmp_path}/{name[:2]}/{name}", f"{tmp_path}/{name[:2]}"
+    assert synced == [file, folder, str(tmp_path), file, folder]
+
+
+def test_a_store_that_comes_back_in_time_is_waited_for(seaweed: Seaweed) -> None:
+    """A put and a get that begin while S3 refuses connections succeed when it is there again."""
+
+    async def run() -> None:
+        blobs = open_blobs(seaweed.url, patience=60)
+        before, during = new_name(), new_name()
+        await blobs.put(before, b"before")
+        seaweed.stop()
+        waiting = asyncio.gather(blobs.put(during, b"during"), blobs.get(before))
+        await asyncio.to_thread(seaweed.start)
+        assert (await waiting)[1] == b"before"
+        assert await blobs.get(during) == b"during"
+
+    asyncio.run(run())
+
+
+def test_a_store_that_stays_away_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the patience that was asked for, by a message without the credentials."""
+    environment = {
+        **Seaweed("").environment,
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_SECRET_ACCESS_KEY": "s3cr3t",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    async def run() -> None:
+        blobs = open_blobs("s3://blobs", patience=0.3)
+        for refused in (
+            blobs.put(new_name(), b""),
+            blobs.get(new_name()),
+            blobs.delete([new_name()]),
+            blobs.list().__anext__(),
+        ):
+            with pytest.raises(Unreachable) as raised:
+                await refused
+            assert "s3cr3t" not in str(raised.value) and "\n" not in str(raised.value)
+
+    asyncio.run(run())
+
+
+def test_a_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Unreachable, match=f"{tmp_path}/file/blobs"):
+        open_blobs(f"file://{tmp_path}/file/blobs")
+
+
+def test_what_is_not_ours_is_neither_listed_nor_removed(tmp_path: Path) -> None:
+    """Files that lie in the folder for another reason, among them an upload that was cut off, are never collected."""
+    (tmp_path / "ab").mkdir()
+    for other in ("notes.txt", f"ab/{'0' * 32}", f"ab/ab{'0' * 30}#1"):
+        (tmp_path / other).write_bytes(b"")
+
+    async def run(blobs: ObjectBlobs) -> None:
+        name = new_name()
+        await blobs.put(name, b"x")
+        assert [blob.name async for page in blobs.list() for blob in page] == [name]
+
+    asyncio.run(run(open_blobs(f"file://{tmp_path}")))
+
+
+def test_one_that_is_gone_after_the_listing_is_missing(tmp_path: Path) -> None:
+    async def run() -> None:
+        blobs = open_blobs(f"file://{tmp_path}")
+        name = new_name()
+        await blobs.put(name, b"x")
+        os.unlink(tmp_path / name[:2] / name)
+        with pytest.raises(Missing):
+            await blobs.get(name)
+
+    asyncio.run(run())
