@@ -30,7 +30,7 @@ def seal_entry(
     parent: NodeId, parent_keys: NodeKeys, version: int, epoch: int, name: bytes, child: NodeId, child_keys: NodeKeys
 ) -> Entry:
     """A signed entry. `epoch` is that of the parent's keys; both keys must be a writer's (Denied)."""
-    if not _is_name(name):
+    if not is_name(name):
         raise Malformed("a name has 1 to 255 bytes, no slash and no zero, and is neither . nor ..")
     entry = Entry(parent, name_token(parent_keys, name), version, epoch, child)
     place = entry_place(entry)
@@ -66,7 +66,7 @@ def open_entry(entry: Entry, parent_keys: NodeKeys, *, verify: bool) -> Opened:
     except struct.error as error:
         raise Damaged("cut off") from error
     name = content[_KEYS.size : _KEYS.size + length]
-    if len(name) != length or not _is_name(name):
+    if len(name) != length or not is_name(name):
         raise Tampered("the name in it cannot be one")
     seed = None
     if parent_keys.seed is not None:
@@ -82,7 +82,8 @@ def check_entry(entry: Entry, parent_keys: NodeKeys) -> None:
         raise Tampered("no writer of the folder has signed this name")
 
 
-def _is_name(name: bytes) -> bool:
+def is_name(name: bytes) -> bool:
+    """Whether it can be one component of a path."""
     return 0 < len(name) <= NAME_MAX and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
 
 

@@ -9,8 +9,9 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
-from broker.drive.errors import Damaged, Denied, Tampered
+from broker.drive.errors import Damaged, Denied, Malformed, Tampered
 from broker.drive.format.commits import signed_by
+from broker.drive.format.entries import is_name
 from broker.drive.format.fields import join
 from broker.drive.format.identity import Identity, PublicRecord
 from broker.drive.format.keys import NodeKeys
@@ -37,6 +38,8 @@ def seal_grant(
     """
     if owner.server_id != grantee.server_id:
         raise Denied(f"{grantee.name} is a user of another server")
+    if not is_name(name):
+        raise Malformed("a share has a name of 1 to 255 bytes, without a slash or a zero, and neither . nor ..")
     seed = keys.writing_seed if right is Right.WRITE else b""
     grant = Grant(node, grantee.user_id, owner.user_id, right, epoch, b"", b"")
     place = _place(grant, owner.server_id)
@@ -57,6 +60,8 @@ def open_grant(grant: Grant, grantee: Identity, owner: PublicRecord) -> Granted:
     name = _open(grantee, b"name" + place, grant.label).rstrip(b"\0")
     if len(keys) != (96 if grant.right is Right.WRITE else 64):
         raise Damaged("cut off")
+    if not is_name(name):
+        raise Tampered(f"{owner.name} has shared something under a name that cannot be one")
     return Granted(name, NodeKeys(keys[:32], keys[32:64], keys[64:] or None))
 
 

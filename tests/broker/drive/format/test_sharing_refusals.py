@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from broker.drive.errors import Denied, DriveError, Malformed, Tampered
+from broker.drive.format import grants
 from broker.drive.format.grants import grant_is_signed, open_grant, seal_grant
 from broker.drive.format.identity import PublicRecord, decode_record, new_identity, parse_fingerprint
 from broker.drive.format.keys import NodeKeys, new_node_keys
@@ -107,3 +108,18 @@ def test_what_is_no_fingerprint(text: str) -> None:
     """It is said, and not compared."""
     with pytest.raises(Malformed):
         parse_fingerprint(text)
+
+
+@pytest.mark.parametrize("name", [b"", b"..", b"a/b", b"a\0b", b"x" * 256])
+def test_a_share_under_a_name_that_cannot_be_one(
+    keys: NodeKeys, name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be a path out of the folder in which the grantee sees it: neither made nor taken."""
+    alice, bob = new_identity("alice", "", SERVER), new_identity("bob", "", SERVER)
+    with pytest.raises(Malformed):
+        seal_grant(alice, bob.record, NODE, keys, Right.READ, 1, name)
+    with monkeypatch.context() as hostile:
+        hostile.setattr(grants, "is_name", lambda name: True)
+        grant = seal_grant(alice, bob.record, NODE, keys, Right.READ, 1, name)
+    with pytest.raises(Tampered):
+        open_grant(grant, bob, alice.record)
