@@ -1,42 +1,93 @@
-"""`status` and `sync`: what the mirrors hold, and pushing what an ended session left behind."""
+"""`status`, `sync` and a part of `check`: what mirrors hold, what an ended session left behind, and whether remotes
+answer."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from broker.errors import SetupError
-from broker.session import mirror_directory, mirrors_of
+from broker.mirror import leases
+from broker.remotes.protocol import RemoteError
+from broker.remotes.registry import SCHEMES, Factory
+from broker.session import mirror_directory, mirrors_of, open_guarded
 from broker.settings import MountSettings, Settings
-from broker.telling import Once, tell
+from broker.telling import Once, shown, tell
+
+_T = TypeVar("_T")
 
 EX_IOERR = 74
+_CONFLICT = re.compile(rb"\.conflict-.+-\d{8}T\d{6}Z(-\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A file that is not pushed yet. Size in bytes; `changed` in seconds since 1970; `open`: it is being written."""
+
+    path: bytes
+    size: int
+    changed: float
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorStatus:
-    """Bytes on disk, dirty nodes on record and conflict copies of one mirror."""
+    """Bytes on disk, what is not pushed yet, and the paths of the conflict copies that one mirror knows of."""
 
-    size: int
-    dirty: int
-    conflicts: int
+    size: int = 0
+    pending: list[Pending] = field(default_factory=list)
+    conflicts: list[bytes] = field(default_factory=list)
+
+
+def run(command: str, settings: Settings, schemes: Mapping[str, Factory] = SCHEMES) -> int:
+    """`status` or `sync`; the exit status."""
+    return status(settings) if command == "status" else sync(settings, schemes)
 
 
 def status(settings: Settings) -> int:
-    """Print a line for each mount."""
-    for mount in settings.mounts:
-        found = status_of(mirror_directory(settings, mount))
-        print(f"{_shown(mount)}: {found.size} bytes, {found.dirty} dirty, {found.conflicts} conflicts")
+    """Print a table of the mounts, and of what is not where it belongs."""
+    from broker.tables import Report
+
+    found = [(mount, status_of(mirror_directory(settings, mount))) for mount in settings.mounts]
+    report = Report()
+    report.table(
+        ("drive", "remote", "local copy", "not pushed", "conflicts"),
+        [
+            (
+                _shown(mount),
+                mount.remote.url,
+                report.size(each.size),
+                str(len(each.pending)),
+                str(len(each.conflicts)),
+            )
+            for mount, each in found
+        ],
+    )
+    now = time.time()
+    report.table(
+        ("not pushed yet", "size", "changed", "state"),
+        [
+            (_shown(mount, file.path), report.size(file.size), report.age(now - file.changed), _state(file))
+            for mount, each in found
+            for file in each.pending
+        ],
+    )
+    report.table(
+        ("conflict copies",), [(_shown(mount, path),) for mount, each in found for path in sorted(each.conflicts)]
+    )
     return 0
 
 
-def sync(settings: Settings) -> int:
+def sync(settings: Settings, schemes: Mapping[str, Factory] = SCHEMES) -> int:
     """Push what is on record as dirty; 0, or 74 when something could not be pushed."""
     try:
-        pending = asyncio.run(_sync(settings))
+        pending = _complete(_sync(settings, schemes))
     except SetupError as error:
         tell(str(error))
         return 125
@@ -45,40 +96,89 @@ def sync(settings: Settings) -> int:
     return EX_IOERR if pending else 0
 
 
-def status_of(directory: str) -> MirrorStatus:
-    """What is known of a mirror, without its remote; all zero for one that does not exist."""
-    size = conflicts = 0
-    for name, blocks in _files(os.path.join(directory, "tree")):
-        size += blocks * 512
-        conflicts += ".conflict-" in name
-    ledger = os.path.join(directory, "ledger.sqlite")
-    if not os.path.exists(ledger):
-        return MirrorStatus(size, 0, conflicts)
-    database = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=60)
+def unreachable(mount: MountSettings, schemes: Mapping[str, Factory] = SCHEMES) -> str | None:
+    """Why the remote of a mount cannot be used; None if it answers."""
+
+    async def ask() -> None:
+        remote = await open_guarded(mount, lambda error: None, schemes)
+        try:
+            await remote.stat(b"")
+        finally:
+            await remote.close()
+
     try:
-        (dirty,) = database.execute("SELECT count(*) FROM node WHERE dirty").fetchone()
-    finally:
-        database.close()
-    return MirrorStatus(size, dirty, conflicts)
+        _complete(ask())
+    except RemoteError as error:
+        return f"{error.detail or type(error).__name__}; check the remote and your access to it"
+    except SetupError as error:
+        return str(error)
+    return None
 
 
-async def _sync(settings: Settings) -> list[str]:
+def status_of(directory: str) -> MirrorStatus:
+    """What is known of a mirror, without its remote; nothing for one that does not exist."""
+    dirty = _dirty(os.path.join(directory, "ledger.sqlite"))
+    found = MirrorStatus(sum(file.st_blocks * 512 for _, file in _files(directory)))
+    for path, file in _files(directory):
+        if file.st_ino in dirty:
+            found.pending.append(Pending(path, file.st_size, file.st_mtime, _is_open(directory, path)))
+        if _CONFLICT.search(path.rpartition(b"/")[2]):
+            found.conflicts.append(path)
+    found.pending.sort(key=lambda pending: pending.changed)
+    return found
+
+
+def _complete(work: Coroutine[Any, Any, _T]) -> _T:
+    """As asyncio.run(), which would wait at its end for threads that hang in a remote."""
+    return asyncio.new_event_loop().run_until_complete(work)
+
+
+async def _sync(settings: Settings, schemes: Mapping[str, Factory]) -> list[str]:
     pending = []
-    async with mirrors_of(settings, Once()) as mirrors:
+    async with mirrors_of(settings, Once(), schemes) as mirrors:
         for number, mirror in mirrors.items():
-            left = await mirror.writeback.recover()
-            pending += [f"{_shown(settings.mounts[number])}/{os.fsdecode(path)}" for path in left]
+            pending += [_shown(settings.mounts[number], path) for path in await mirror.writeback.recover()]
     return pending
 
 
-def _files(directory: str) -> Iterator[tuple[str, int]]:
-    for folder, _, names in os.walk(directory):
+def _dirty(ledger: str) -> set[int]:
+    if not os.path.exists(ledger):
+        return set()
+    database = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=60)
+    try:
+        return {ino for (ino,) in database.execute("SELECT ino FROM node WHERE dirty")}
+    finally:
+        database.close()
+
+
+def _files(directory: str) -> Iterator[tuple[bytes, os.stat_result]]:
+    """All in the mirror's tree but folders, by their path in it."""
+    tree = os.fsencode(os.path.join(directory, "tree"))
+    for folder, _, names in os.walk(tree):
         for name in names:
             try:
-                yield name, os.lstat(os.path.join(folder, name)).st_blocks
+                yield os.path.relpath(os.path.join(folder, name), tree), os.lstat(os.path.join(folder, name))
             except FileNotFoundError:
                 continue
 
 
-def _shown(mount: MountSettings) -> str:
-    return mount.prefix.decode(errors="backslashreplace")
+def _is_open(directory: str, path: bytes) -> bool:
+    """Whether somebody can still write to it; where we may not look, nobody is taken to."""
+    try:
+        file = os.open(
+            os.path.join(os.fsencode(directory), b"tree", path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+        )
+    except OSError:
+        return False
+    try:
+        return leases.has_writer(file)
+    finally:
+        os.close(file)
+
+
+def _state(file: Pending) -> str:
+    return "being written" if file.open else "waiting"
+
+
+def _shown(mount: MountSettings, path: bytes = b"") -> str:
+    return shown(mount.prefix + b"/" + path if path else mount.prefix)

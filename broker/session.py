@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
 import os
 import resource
 import socket
@@ -16,6 +15,7 @@ from broker import spinning
 from broker.answering import Answerer
 from broker.dispatch import Dispatcher
 from broker.errors import SetupError
+from broker.fronting import Fronting
 from broker.kernel import native
 from broker.kernel.lane import Lane, Warm
 from broker.kernel.tracee import CAP_CHOWN, Credentials
@@ -23,7 +23,7 @@ from broker.mirror.content import Tell
 from broker.mirror.mirror import Mirror
 from broker.mirror.vouching import Vouch
 from broker.namespace.mounts import Mount, Mounts
-from broker.progress import Progress
+from broker.progress import Display, Progress
 from broker.remotes.checking import Checked
 from broker.remotes.protocol import BadAnswer, Path, Remote, RemoteError
 from broker.remotes.registry import SCHEMES, Factory, open_remote
@@ -32,13 +32,11 @@ from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
 from broker.table import TABLE
-from broker.telling import Once
+from broker.telling import Once, shown
 
 HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
 SCRIPT_QUESTION = b"/.seccomp-drive-exec"
 _LANES = 2
-_PENDING_MAX = 60_000
-"""Bytes of JSON that the front is told at most of what could not be pushed."""
 
 
 def serve(
@@ -60,6 +58,7 @@ async def mirrors_of(
     tell: Callable[[str], None],
     schemes: Mapping[str, Factory] = SCHEMES,
     warm: Warm | None = None,
+    display: Display | None = None,
 ) -> AsyncIterator[dict[int, Mirror]]:
     """The mirrors of all mounts, by the number of the mount, each with its remote open.
 
@@ -68,7 +67,8 @@ async def mirrors_of(
     async with contextlib.AsyncExitStack() as stack:
         mirrors = {}
         for number, mount in enumerate(settings.mounts):
-            mirror = await _open_mirror(settings, mount, tell, schemes, warm.of(number) if warm else None)
+            vouch = warm.of(number) if warm else None
+            mirror = await _open_mirror(settings, mount, tell, schemes, display or Display(), vouch)
             stack.push_async_callback(mirror.close)
             mirrors[number] = mirror
             if warm is not None:
@@ -90,9 +90,10 @@ async def _serve(
     front: socket.socket,
     schemes: Mapping[str, Factory],
 ) -> None:
-    tell = Once()
+    display = Display()
+    tell = Once(display.tell)
     warm = Warm(len(settings.mounts))
-    async with mirrors_of(settings, tell, schemes, warm) as mirrors:
+    async with mirrors_of(settings, tell, schemes, warm, display) as mirrors:
         mounts = _mounts(settings, mirrors)
         native.sync_wake_up(listener)
         lane = _lane(listener, mounts, mirrors.values(), warm)
@@ -100,8 +101,8 @@ async def _serve(
         answerer = Answerer(listener, tell)
         dispatcher = Dispatcher(services, HANDLERS, answerer)
         serving = asyncio.ensure_future(dispatcher.serve())
-        answered = asyncio.Event()
-        fronting = asyncio.ensure_future(_attend(front, mounts, mirrors, answered))
+        fronting = Fronting(front, mounts, mirrors, display)
+        attending = asyncio.ensure_future(fronting.attend())
         recovering = [asyncio.ensure_future(mirror.writeback.recover()) for mirror in mirrors.values()]
         ready()
         await serving
@@ -109,9 +110,22 @@ async def _serve(
         for mirror in mirrors.values():
             await mirror.writeback.flush()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(answered.wait(), 5)
-        fronting.cancel()
+            await asyncio.wait_for(fronting.answered.wait(), 5)
+        attending.cancel()
         answerer.close()
+
+
+async def open_guarded(
+    mount: MountSettings, refused: Callable[[BadAnswer], None], schemes: Mapping[str, Factory]
+) -> Remote:
+    """Every remote is limited in time and checked, whatever it is: here, and nowhere else."""
+    opening = asyncio.to_thread(open_remote, mount.remote, schemes)
+    try:
+        opened = await asyncio.wait_for(opening, mount.timeout)
+    except TimeoutError:
+        message = f"{_virtual(mount, b'')} ({mount.remote.url}): does not answer; check that its server is up"
+        raise SetupError(message) from None
+    return Checked(Timed(opened, mount.timeout), refused)
 
 
 async def _open_mirror(
@@ -119,27 +133,25 @@ async def _open_mirror(
     mount: MountSettings,
     tell: Callable[[str], None],
     schemes: Mapping[str, Factory],
+    display: Display,
     vouch: Vouch | None,
 ) -> Mirror:
-    """Every remote is limited in time and checked, whatever it is: here, and nowhere else."""
-
     def tell_of(path: Path, what: str) -> None:
         tell(f"{_virtual(mount, path)} {what}")
 
     def refused(error: BadAnswer) -> None:
         tell_of(error.path, f"is refused: {error.detail}")
 
-    opened = await asyncio.to_thread(open_remote, mount.remote, schemes)
-    remote = Checked(Timed(opened, mount.timeout), refused)
+    remote = await open_guarded(mount, refused, schemes)
     try:
-        return await _mirror(settings, mount, tell_of, remote, vouch)
+        return await _mirror(settings, mount, tell_of, remote, Progress(mount.prefix, display), vouch)
     except BaseException:
         await remote.close()
         raise
 
 
 async def _mirror(
-    settings: Settings, mount: MountSettings, tell: Tell, remote: Remote, vouch: Vouch | None
+    settings: Settings, mount: MountSettings, tell: Tell, remote: Remote, progress: Progress, vouch: Vouch | None
 ) -> Mirror:
     try:
         await remote.stat(b"")
@@ -155,7 +167,7 @@ async def _mirror(
             ttl=mount.ttl,
             read_only=mount.read_only,
             owners=_can_chown() and remote.capabilities.owners,
-            progress=Progress(mount.prefix),
+            progress=progress,
             tell=tell,
             vouch=vouch,
         )
@@ -166,7 +178,7 @@ async def _mirror(
 
 def _virtual(mount: MountSettings, path: Path) -> str:
     """The path as programs know it."""
-    return (mount.prefix + b"/" + path if path else mount.prefix).decode(errors="backslashreplace")
+    return shown(mount.prefix + b"/" + path if path else mount.prefix)
 
 
 def _make_private(directory: str) -> None:
@@ -197,50 +209,6 @@ def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror], warm: Warm) 
         threads=_LANES,
         warm=warm,
     )
-
-
-async def _attend(front: socket.socket, mounts: Mounts, mirrors: dict[int, Mirror], answered: asyncio.Event) -> None:
-    """Answer the front: push all when the program has ended, and say what could not be pushed.
-
-    `answered` is set when that is done, or the front has gone: then nobody may wait for our standard descriptors.
-    """
-    front.setblocking(False)
-    loop = asyncio.get_running_loop()
-    try:
-        with contextlib.suppress(OSError):
-            while await loop.sock_recv(front, 64):
-                if answered.is_set():
-                    continue
-                pending = []
-                for mount in mounts:
-                    left = await mirrors[mount.number].writeback.flush()
-                    pending += [mount.virtual(path).decode(errors="backslashreplace") for path in left]
-                await loop.sock_sendall(front, b"pushed" + _listed(pending))
-                answered.set()
-        _let_go()
-    finally:
-        answered.set()
-
-
-def _listed(pending: list[str]) -> bytes:
-    """The JSON of what could not be pushed, with the count of what there is no room for."""
-    shown: list[str] = []
-    room = _PENDING_MAX
-    for path in pending:
-        room -= len(json.dumps(path)) + 2
-        if room < 0:
-            shown.append(f"and {len(pending) - len(shown)} more")
-            break
-        shown.append(path)
-    return json.dumps({"pending": shown}).encode()
-
-
-def _let_go() -> None:
-    """Put /dev/null over the standard descriptors: the reader of a pipe waits until all have closed it."""
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    for number in range(3):
-        os.dup2(null, number)
-    os.close(null)
 
 
 def _raise_descriptor_limit() -> None:

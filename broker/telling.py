@@ -13,7 +13,17 @@ _MOST = 200
 def tell(message: str) -> None:
     """A line for the user, on stderr: descriptor 2, since sys.stderr is None where that was closed at the start."""
     with contextlib.suppress(OSError):
-        os.write(2, f"seccomp-drive: {message}\n".encode(errors="backslashreplace"))
+        os.write(2, f"seccomp-drive: {plain(message)}\n".encode(errors="backslashreplace"))
+
+
+def shown(path: bytes) -> str:
+    """A path for the user's eyes."""
+    return plain(path.decode(errors="backslashreplace"))
+
+
+def plain(text: str) -> str:
+    """Without what would move the cursor or colour the screen: names come from a remote."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class Once:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from broker.kernel import native
+from broker.settings import MountSettings
 from launcher import probe
 from launcher.document import PolicyError
 from launcher.policy import load
@@ -59,6 +60,15 @@ def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
     prefixes = ", ".join(os.fsdecode(mount.prefix) for mount in settings.mounts)
     yield Finding("ok", f"policy: {prefixes or 'no mount'}")
     yield cache(settings.cache_directory)
+    yield from map(_remote, settings.mounts)
+
+
+def _remote(mount: MountSettings) -> Finding:
+    from broker.maintenance import unreachable
+
+    what = f"remote of {os.fsdecode(mount.prefix)}: {mount.remote.url}"
+    reason = unreachable(mount)
+    return Finding("ok", f"{what} answers") if reason is None else Finding("missing", what, reason)
 
 
 def kernel(release: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ Run any program with remote drives under path prefixes, for that program and its
 
 seccomp-drive exec [-p POLICY] [-m PREFIX=REMOTE[,ro]]... [--keep-running] [--] CMD [ARG...]
 seccomp-drive check [-p POLICY]      what this machine allows, with the remedy for what is missing
-seccomp-drive status [-p POLICY]     mirrors: size, what is not pushed yet, conflicts
+seccomp-drive status [-p POLICY]     mirrors: size; the files that are not pushed yet; conflict copies
 seccomp-drive sync [-p POLICY]       push what a crash left behind
 
   -p, --policy POLICY               the policy file; otherwise $SECCOMP_DRIVE_POLICY, then
@@ -106,6 +107,16 @@ def _option(word: str, rest: list[str]) -> tuple[str, str]:
     return _WITH_VALUE[key], value
 
 
+Maintain = Callable[[str, "Settings"], int]
+"""Runs `status` or `sync`; the exit status."""
+
+
+def _maintenance() -> Maintain:
+    from broker.maintenance import run
+
+    return run
+
+
 def _session() -> Serve:
     """In the broker's process only."""
     from broker.session import serve
@@ -113,8 +124,13 @@ def _session() -> Serve:
     return serve
 
 
-def main(words: Sequence[str] | None = None, session: Callable[[], Serve] = _session) -> int:
-    """Run a command line; the exit status. `session` gives what serves a program under `exec`."""
+def main(
+    words: Sequence[str] | None = None,
+    session: Callable[[], Serve] = _session,
+    maintenance: Callable[[], Maintain] = _maintenance,
+) -> int:
+    """Run a command line; the exit status. `session` gives what serves a program under `exec`, `maintenance` what
+    looks after mirrors."""
     try:
         arguments = parse(sys.argv[1:] if words is None else words)
     except UsageError as error:
@@ -129,16 +145,16 @@ def main(words: Sequence[str] | None = None, session: Callable[[], Serve] = _ses
         print(f"seccomp-drive {version('seccomp-drive')}")
         return 0
     try:
-        return _run(arguments, session)
+        return _run(arguments, session, maintenance)
     except KeyboardInterrupt:
         return 128 + 2
 
 
-def _run(arguments: Arguments, session: Callable[[], Serve]) -> int:
+def _run(arguments: Arguments, session: Callable[[], Serve], maintenance: Callable[[], Maintain]) -> int:
     if arguments.command == "check":
         from launcher.check import check
 
-        return check(arguments.policy, arguments.mounts)
+        return _leave(check(arguments.policy, arguments.mounts))
     from launcher.document import PolicyError
     from launcher.policy import load
 
@@ -155,10 +171,12 @@ def _run(arguments: Arguments, session: Callable[[], Serve]) -> int:
 
         status = run(settings, arguments.argv, session, keep_running=arguments.keep_running)
         os._exit(status)  # 4 ms faster than tidying the interpreter up
-    return _maintain(arguments.command, settings)
+    return _leave(maintenance()(arguments.command, settings))
 
 
-def _maintain(command: str, settings: Settings) -> int:
-    from broker import maintenance
-
-    return maintenance.status(settings) if command == "status" else maintenance.sync(settings)
+def _leave(status: int) -> int:
+    """End here if a thread hangs in a remote: the interpreter would wait for it."""
+    if threading.active_count() > 1:
+        sys.stdout.flush()
+        os._exit(status)
+    return status

@@ -7,18 +7,14 @@ import os
 import signal
 import socket
 
+from broker import messages
 from launcher.inherited import announce
 from launcher.init import ENDED, EVENT, LOST, STARTED, STOPPED
 from launcher.job import Job, stop_by
 from launcher.procfs import descendants
 from launcher.say import FAILED, NOT_PUSHED, say
-from launcher.serving import FAILURE, SERVING
 
-PROGRAM_ENDED = b"ended"
-ABANDON = b"abandon"
-PUSHED = b"pushed"
-"""Followed by a JSON object, {"pending": [path, …]}."""
-
+_KEPT = 'The content is kept in the cache; run "seccomp-drive sync"'
 _SHOWN = 10
 _MESSAGE_MAX = 1 << 18
 _LEAVE = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
@@ -114,18 +110,21 @@ class Front:
     def _ended(self, status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         self._code = code if code >= 0 else 128 - code
-        self._tell_broker(PROGRAM_ENDED)
+        self._tell_broker(messages.ENDED)
 
     def _hear_broker(self) -> None:
         while message := _message(self._broker):
-            if message == SERVING:
+            if message == messages.SERVING:
                 self._serving = True
-            elif message.startswith(PUSHED):
-                self._pending = json.loads(message[len(PUSHED) :])["pending"]
-                _report(self._pending or [])
-            elif message.startswith(FAILURE):
+            elif message.startswith(messages.PUSHED):
+                self._pending = json.loads(message[len(messages.PUSHED) :])
+                if self._pending:
+                    say(f"not pushed: {_shown(self._pending)}. {_KEPT}")
+            elif message.startswith(messages.LEFT):
+                say(f"still to be pushed: {_shown(json.loads(message[len(messages.LEFT) :]))}")
+            elif message.startswith(messages.FAILURE):
                 self._failed = True
-                say(message[len(FAILURE) :].decode())
+                say(message[len(messages.FAILURE) :].decode())
 
     def _tell_broker(self, message: bytes) -> None:
         try:
@@ -199,14 +198,15 @@ class Front:
             os.kill(-1, number)  # for those in the background; the broker and init have it blocked
         elif self._warned:
             self._abandoned = True
-            self._tell_broker(ABANDON)
-            say('not everything was pushed; it is kept in the cache: run "seccomp-drive sync"')
+            self._tell_broker(messages.ABANDON)
+            say(f"not everything was pushed. {_KEPT}")
         else:
             self._warned = True
             say(
                 "the program has ended, its files are still being pushed. Interrupt again to leave now: "
-                'what is not pushed is kept in the cache, for "seccomp-drive sync"'
+                'nothing is lost, what is not pushed is kept in the cache, for "seccomp-drive sync"'
             )
+            self._tell_broker(messages.ASK)
 
 
 def _kill(pids: list[int]) -> None:
@@ -217,11 +217,9 @@ def _kill(pids: list[int]) -> None:
             pass  # it has ended, or is another user's now
 
 
-def _report(pending: list[str]) -> None:
-    if pending:
-        rest = [f"and {len(pending) - _SHOWN} more"] if len(pending) > _SHOWN else []
-        listed = ", ".join([*pending[:_SHOWN], *rest])
-        say(f'not pushed: {listed}. The content is kept in the cache; run "seccomp-drive sync"')
+def _shown(paths: list[str]) -> str:
+    rest = [f"and {len(paths) - _SHOWN} more"] if len(paths) > _SHOWN else []
+    return ", ".join([*paths[:_SHOWN], *rest]) or "nothing more"
 
 
 def _message(channel: socket.socket) -> bytes | None:

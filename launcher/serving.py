@@ -8,16 +8,13 @@ import traceback
 from collections.abc import Callable
 
 from broker.errors import SetupError
+from broker.messages import FAILURE, SERVING
 from broker.settings import Settings
 from launcher.program import GO
 from launcher.say import FAILED
 
 Serve = Callable[[Settings, int, Callable[[], None], socket.socket], None]
 """broker.session.serve: (settings, listener, ready, front)."""
-
-SERVING = b"serving"
-FAILURE = b"failure"
-"""Followed by the message. Both are sent to the front before the session has its end of the channel."""
 
 
 class Serving:

@@ -16,11 +16,21 @@ LEVELS = [
     {"broker.dispatch"},
     {"broker.answering"},
     {"broker.syscalls"},
+    {"broker.fronting"},
     {"broker.namespace", "broker.mirror", "broker.progress"},
     {"broker.remotes"},
     {"broker.drive"},
     {"broker.kernel"},
-    {"broker.eager", "broker.spinning", "broker.errors", "broker.settings", "broker.table", "broker.telling"},
+    {
+        "broker.eager",
+        "broker.spinning",
+        "broker.errors",
+        "broker.settings",
+        "broker.table",
+        "broker.telling",
+        "broker.tables",
+        "broker.messages",
+    },
 ]
 """Each may import from its own level only itself, and from those below."""
 

@@ -15,6 +15,7 @@ from broker.mirror.nodes import SET_ID, changes_of
 from broker.mirror.placing import parent_of, record_of
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import Attributes, Changes, NotADirectory, NotFound, Path, Remote, Step, VersionChanged
+from broker.telling import shown
 
 
 class Pushing:
@@ -94,7 +95,7 @@ class Pushing:
                 self._tree.move(path, beside)
         await self._pushed(beside, record, attributes, digest)
         self._lookup.distrust(path)
-        kept = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
+        kept = shown(beside.rpartition(b"/")[2])
         self._tell(path, f"was changed on the remote meanwhile; what was written here is kept beside it as {kept}")
 
     def _changes(self, status: os.stat_result, record: Record) -> Changes:

@@ -146,6 +146,17 @@ class WriteBack:
         await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
         return [path for ino in list(self._held) if (path := await self._pending(ino)) is not None]
 
+    @property
+    def count(self) -> int:
+        """Of the files that are dirty as far as this session knows; from any thread."""
+        return len(self._held)
+
+    def unpushed(self) -> list[Path]:
+        """The files that are dirty as far as this session knows, where they are now."""
+        anchors = [held.anchor for held in list(self._held.values())]
+        paths = [self._tree.relative(os.readlink(b"/proc/self/fd/%d" % anchor)) for anchor in anchors]
+        return [path for path in paths if path is not None]
+
     async def recover(self) -> list[Path]:
         """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
         left = {record.ino for record in await self._ledger.dirty()} - set(self._held)

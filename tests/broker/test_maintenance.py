@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from broker.maintenance import EX_IOERR, MirrorStatus, status, status_of, sync
+from broker.maintenance import EX_IOERR, MirrorStatus, run, status, status_of, sync, unreachable
+from broker.remotes.registry import SCHEMES
 from broker.session import mirror_directory, mirrors_of
 from broker.settings import MountSettings, RemoteSettings, Settings
+
+CONFLICT = "file.conflict-host-20260101T000000Z"
 
 
 @pytest.fixture
@@ -21,49 +27,85 @@ def settings(tmp_path: Path) -> Settings:
     return Settings((mount,), str(tmp_path / "cache"), 1 << 30)
 
 
-def _leave_behind(settings: Settings, content: bytes) -> None:
-    """A session that writes a file and ends before anything is pushed."""
+@contextmanager
+def _writing(settings: Settings, name: bytes, content: bytes) -> Iterator[int]:
+    """A session that writes a file and ends before anything is pushed; the descriptor."""
+    kept: list[int] = []
 
     async def main() -> None:
         async with mirrors_of(settings, lambda line: None) as mirrors:
             mirror = mirrors[0]
             file = await mirror.open(
-                b"file", os.O_WRONLY | os.O_CREAT, lambda real, flags: os.open(real, flags | os.O_CLOEXEC, 0o644)
+                name, os.O_WRONLY | os.O_CREAT, lambda real, flags: os.open(real, flags | os.O_CLOEXEC, 0o644)
             )
             os.write(file, content)
-            os.close(file)
+            kept.append(file)
 
     asyncio.run(main())
+    try:
+        yield kept[0]
+    finally:
+        os.close(kept[0])
+
+
+def _leave_behind(settings: Settings, content: bytes, name: bytes = b"file") -> None:
+    with _writing(settings, name, content):
+        pass
 
 
 def test_a_mirror_that_does_not_exist_is_empty(tmp_path: Path) -> None:
     """Asking does not make it."""
-    assert status_of(str(tmp_path / "gone")) == MirrorStatus(0, 0, 0)
+    assert status_of(str(tmp_path / "gone")) == MirrorStatus()
     assert not (tmp_path / "gone").exists()
 
 
-def test_what_was_left_behind_is_counted_and_pushed(
-    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """One dirty node before, none after, and then the remote has the content."""
+def test_what_was_left_behind_is_shown_and_pushed(settings: Settings, tmp_path: Path) -> None:
+    """One file before, with its size and time, none after, and then the remote has the content."""
     _leave_behind(settings, b"x" * 5000)
     directory = mirror_directory(settings, settings.mounts[0])
     before = status_of(directory)
-    assert before.dirty == 1
+    ((path, size, open_),) = [(file.path, file.size, file.open) for file in before.pending]
+    assert (path, size, open_) == (b"file", 5000, False)
+    assert before.pending[0].changed == pytest.approx(os.stat(f"{directory}/tree/file").st_mtime)
     assert before.size >= 5000
     assert sync(settings) == 0
     assert (tmp_path / "share" / "file").read_bytes() == b"x" * 5000
-    assert status_of(directory).dirty == 0
+    assert status_of(directory).pending == []
+
+
+def test_the_table(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    """Every file that is not where it belongs has a line: the oldest first, long names whole, and nothing in a name
+    moves the cursor."""
+    _leave_behind(settings, b"x" * 5000, b"old")
+    long = b"n" * 250
+    _leave_behind(settings, b"", long)
+    _leave_behind(settings, b"", b"\x1b[2J\xff")
+    tree = Path(mirror_directory(settings, settings.mounts[0]), "tree")
+    os.utime(tree / "old", (1, 1))
+    (tree / CONFLICT).touch()
+    assert run("status", settings) == 0
+    out = capfd.readouterr().out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[1].startswith("/drive file://") and lines[1].endswith(" 3 1")
+    (old,) = [number for number, line in enumerate(lines) if line.startswith("/drive/old 5.0 kB ")]
+    (new,) = [number for number, line in enumerate(lines) if line.startswith(f"/drive/{long.decode()} 0 bytes ")]
+    assert old < new and lines[old].endswith("days ago waiting")
+    assert "\x1b" not in out and "/drive/\\x1b[2J\\xff" in out
+    assert f"/drive/{CONFLICT}" in lines
+
+
+def test_a_file_that_is_being_written(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is told from one that waits for the remote."""
+    with _writing(settings, b"file", b"1"):
+        assert [file.open for file in status_of(mirror_directory(settings, settings.mounts[0])).pending] == [True]
+        status(settings)
+    assert "being written" in capfd.readouterr().out
+
+
+def test_nothing_to_say(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    """A mirror that is in order has one line, and a title."""
     assert status(settings) == 0
-    assert capsys.readouterr().out.startswith("/drive: ")
-
-
-def test_conflict_copies_are_counted(settings: Settings) -> None:
-    """By their names, anywhere in the tree."""
-    _leave_behind(settings, b"")
-    directory = mirror_directory(settings, settings.mounts[0])
-    Path(directory, "tree", "file.conflict-host-20260101T000000").touch()
-    assert status_of(directory).conflicts == 1
+    assert len(capfd.readouterr().out.splitlines()) == 2
 
 
 def test_a_remote_that_is_gone_is_said(settings: Settings, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +115,7 @@ def test_a_remote_that_is_gone_is_said(settings: Settings, tmp_path: Path, capfd
     (tmp_path / "share").rmdir()
     assert sync(settings) == 125
     assert str(tmp_path / "share") in capfd.readouterr().err
-    assert status_of(mirror_directory(settings, settings.mounts[0])).dirty == 1
+    assert len(status_of(mirror_directory(settings, settings.mounts[0])).pending) == 1
 
 
 def test_a_ledger_is_not_changed_by_asking(settings: Settings) -> None:
@@ -84,3 +126,27 @@ def test_a_ledger_is_not_changed_by_asking(settings: Settings) -> None:
     status_of(str(ledger.parent))
     assert sqlite3.connect(ledger).execute("SELECT * FROM node").fetchall() == rows
     assert EX_IOERR == os.EX_IOERR
+
+
+def test_whether_a_remote_answers(settings: Settings, tmp_path: Path) -> None:
+    """None if it does; the reason, and what to do, if it does not, or is no folder."""
+    (mount,) = settings.mounts
+    assert unreachable(mount) is None
+    (tmp_path / "file").touch()
+    for name in ("gone", "file"):
+        reason = unreachable(MountSettings(b"/drive", RemoteSettings((tmp_path / name).as_uri())))
+        assert reason is not None and str(tmp_path / name) in reason
+
+
+def test_a_remote_that_does_not_open(settings: Settings) -> None:
+    """A mount that hangs is left after its timeout."""
+    released = threading.Event()
+
+    def hang(_: RemoteSettings) -> object:
+        released.wait(60)
+        raise AssertionError("nobody waits for this")
+
+    mount = MountSettings(b"/drive", RemoteSettings("file:///x"), timeout=0.05)
+    reason = unreachable(mount, {**SCHEMES, "file": hang})  # type: ignore[dict-item]
+    released.set()
+    assert reason is not None and "does not answer" in reason

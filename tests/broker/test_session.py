@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from broker.errors import SetupError
+from broker.fronting import listed
 from broker.remotes.file import FileRemote
 from broker.remotes.registry import SCHEMES, Factory
-from broker.session import _listed, _make_private, mirror_directory, mirrors_of
+from broker.session import _make_private, mirror_directory, mirrors_of
 from broker.settings import MountSettings, RemoteSettings, Settings
 
 
@@ -84,10 +85,10 @@ def test_each_prefix_and_remote_has_a_mirror_of_its_own(tmp_path: Path) -> None:
 
 def test_a_long_list_is_cut_off_with_its_count() -> None:
     """The message stays below what the front reads at once, whatever the names are, and none goes uncounted."""
-    assert json.loads(_listed(["/drive/a"])) == {"pending": ["/drive/a"]}
+    assert json.loads(listed(["/drive/a"])) == ["/drive/a"]
     pending = ["/drive/" + "\u00e9" * 200 + str(number) for number in range(1000)]
-    told = _listed(pending)
-    *shown, last = json.loads(told)["pending"]
+    told = listed(pending)
+    *shown, last = json.loads(told)
     assert len(told) < 61_000
     assert shown == pending[: len(shown)]
     assert last == f"and {1000 - len(shown)} more"

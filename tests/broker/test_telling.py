@@ -6,13 +6,20 @@ import os
 
 import pytest
 
-from broker.telling import Once, tell
+from broker.telling import Once, shown, tell
 
 
 def test_a_line(capfd: pytest.CaptureFixture[str]) -> None:
     """With our name in front; what is no text is escaped."""
     tell(os.fsdecode(b"/drive/\xff is gone"))
     assert capfd.readouterr().err == "seccomp-drive: /drive/\\udcff is gone\n"
+
+
+def test_names_do_not_move_the_cursor(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a remote calls its files reaches the terminal as text."""
+    assert shown(b"/drive/\x1b[2J\n\xff \xc3\xa4") == "/drive/\\x1b[2J\\n\\xff ä"
+    tell("a\rb\x9bc")
+    assert capfd.readouterr().err == "seccomp-drive: a\\rb\\x9bc\n"
 
 
 def test_once() -> None:

@@ -63,8 +63,8 @@ def answer(front: socket.socket, mode: str) -> tuple[bool, bool]:
     message = front.recv(100)
     if message == b"ended" and mode != "slow":
         pending = PENDING if mode == "pending" else []
-        front.send(b"pushed" + json.dumps({"pending": pending}).encode())
-    return message == b"ended" and mode == "slow", message not in (b"", b"abandon")
+        front.send(b"pushed" + json.dumps(pending).encode())
+    return message in (b"ended", b"ask") and mode == "slow", message not in (b"", b"abandon")
 
 
 def proceed(listener: int) -> None:

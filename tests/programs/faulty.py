@@ -8,11 +8,10 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from launcher.cli import main
+from launcher.cli import Maintain, main
 from launcher.serving import Serve
 
 
@@ -24,14 +23,13 @@ def session() -> Serve:
     return functools.partial(serve, schemes=SCHEMES)
 
 
-def maintain() -> int:
+def maintenance() -> Maintain:
     """`sync` and `status`, which know the scheme too."""
-    from broker.session import mirrors_of
+    from broker.maintenance import run
     from tests.broker.remotes.faults import SCHEMES
 
-    with mock.patch("broker.maintenance.mirrors_of", functools.partial(mirrors_of, schemes=SCHEMES)):
-        return main()
+    return functools.partial(run, schemes=SCHEMES)
 
 
 if __name__ == "__main__":
-    sys.exit(main(session=session) if sys.argv[1] == "exec" else maintain())
+    sys.exit(main(session=session, maintenance=maintenance))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
+from tests.broker.remotes.control import Control
 from tests.broker.remotes.plans import Plan
 
 from . import processes
@@ -43,27 +49,50 @@ class FaultyDrive:
             "LC_ALL": "C.UTF-8",
         }
 
-    def exec(self, *argv: str) -> list[str]:
-        return [*COMMAND, "exec", "-m", self.mount, "--", *argv]
+    def exec(self, *argv: str, timeout: float | None = None) -> list[str]:
+        """The command line; with `timeout`, seconds, by a policy that says so."""
+        if timeout is None:
+            return [*COMMAND, "exec", "-m", self.mount, "--", *argv]
+        prefix, _, remote = self.mount.partition("=")
+        policy = self.base / "policy.toml"
+        policy.write_text(f'[[mount]]\nprefix = "{prefix}"\nremote = "{remote}"\ntimeout = {timeout}\n')
+        return [*COMMAND, "exec", "-p", str(policy), "--", *argv]
 
-    def start(self, *argv: str) -> subprocess.Popen[str]:
+    def start(self, *argv: str, timeout: float | None = None) -> subprocess.Popen[str]:
         """`argv` under `exec`, with pipes."""
-        return self._popen(self.exec(*argv))
+        return self._popen(self.exec(*argv, timeout=timeout))
 
-    def python(self, script: str, *arguments: str) -> subprocess.Popen[str]:
+    def python(self, script: str, *arguments: str, timeout: float | None = None) -> subprocess.Popen[str]:
         """A Python program whose working directory is the drive."""
-        return self.start(
-            "python3", "-uc", f"import os, signal, sys; os.chdir(os.environ['DRIVE'])\n{script}", *arguments
-        )
+        script = f"import os, signal, sys; os.chdir(os.environ['DRIVE'])\n{script}"
+        return self.start("python3", "-uc", script, *arguments, timeout=timeout)
 
     def sync(self) -> subprocess.Popen[str]:
         return self._popen([*COMMAND, "sync", "-m", self.mount])
+
+    def status(self) -> subprocess.Popen[str]:
+        return self._popen([*COMMAND, "status", "-m", self.mount])
 
     def _popen(self, argv: list[str]) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         return subprocess.Popen(
             argv, env=self.environment, cwd=self.base, stdin=pipe, stdout=pipe, stderr=pipe, text=True
         )
+
+
+@pytest.fixture(name="drive")
+def faulty_drive() -> Iterator[FaultyDrive]:
+    """An empty drive, in a folder with a short name, since socket paths must fit into 108 bytes."""
+    base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    drive = FaultyDrive(base, f"/drive-{base.name}", Plan())
+    for folder in ("share", "cache"):
+        (base / folder).mkdir()
+    try:
+        with Control(base / "control", drive.plan):
+            yield drive
+    finally:
+        processes.end(base)
+        shutil.rmtree(base)
 
 
 def ended(process: subprocess.Popen[str], status: int, text: str | None = None) -> tuple[str, str]:
