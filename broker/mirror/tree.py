@@ -10,7 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from broker.mirror.nodes import SET_ID, get_xattrs, lending, make, remove_known, reopen, set_xattrs
+from broker.mirror.nodes import SET_ID, dress, get_xattrs, lending, make, remove_known, reopen, set_xattrs
 from broker.remotes.protocol import Attributes, Path
 
 GONE = FileNotFoundError, NotADirectoryError
@@ -74,9 +74,7 @@ class Tree:
     def create(self, path: Path, attributes: Attributes) -> int:
         """Make a placeholder for a node that the mirror lacks; its inode number. FileExistsError if it is there."""
         with self._beneath(path) as real:
-            make(real, attributes)
-            self._dress(real, attributes)
-            return os.lstat(real).st_ino
+            return make(real, attributes, owners=self._owners)
 
     def replace(self, path: Path, attributes: Attributes, twin: Path | None = None) -> int:
         """Put a new placeholder, with a new inode, where another node is; who has the old one open keeps it.
@@ -86,8 +84,7 @@ class Tree:
         staged = os.path.join(self.staging, b"new-" + os.urandom(8).hex().encode())
         try:
             if twin is None:
-                make(staged, attributes)
-                self._dress(staged, attributes)
+                make(staged, attributes, owners=self._owners)
             else:
                 self._link(twin, staged)
             with self._beneath(path) as real:
@@ -106,7 +103,7 @@ class Tree:
     def set_attributes(self, path: Path, attributes: Attributes) -> None:
         """Give a node the remote's mode, owner and times. Set-id bits of files stay out: a mirror is nosuid."""
         with self._beneath(path) as real:
-            self._dress(real, attributes)
+            dress(real, attributes, owners=self._owners)
 
     def restore(self, path: Path, before: os.stat_result) -> None:
         """Take back a change of attributes."""
@@ -291,11 +288,3 @@ class Tree:
             yield
         finally:
             os.close(file)
-
-    def _dress(self, real: bytes, attributes: Attributes) -> None:
-        if self._owners and attributes.uid is not None and attributes.gid is not None:
-            os.chown(real, attributes.uid, attributes.gid, follow_symlinks=False)
-        if not attributes.is_symlink:
-            dropped = 0 if attributes.is_directory else SET_ID
-            os.chmod(real, stat.S_IMODE(attributes.mode) & ~dropped)
-        os.utime(real, ns=(attributes.atime_ns, attributes.mtime_ns), follow_symlinks=False)
