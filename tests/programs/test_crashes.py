@@ -1,0 +1,174 @@
+"""Sessions killed at random instants: what was confirmed is on the remote after `sync`, and nothing else is.
+
+CRASHES=1000 tries so many instants instead of 100. A failure shows the seed; SEED=... begins with that one. What is
+random about an instant is a time, so that the same seed hits near the same place, not on it.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from broker.maintenance import sync
+from launcher.policy import load
+
+from . import processes
+from .sides import seccomp_drive
+from .steps import Step, Tree, after, digests, fits, found
+
+pytestmark = pytest.mark.usefixtures("drive_only")
+
+PROGRAM = Path(__file__).parent / "sources/confirming.py"
+COUNT = int(os.environ.get("CRASHES", "100"))
+BATCHES = 4
+SEED = int(os.environ.get("SEED", "0")) or random.SystemRandom().randrange(1 << 32)
+FOLDERS = ("one", "two")
+SECONDS = 30
+NO_BROKER = f"[Errno {errno.ENOSYS}]"
+"""What calls say when init is killed with the broker, in the moment before the program is."""
+LONGEST = 0.15
+"""Seconds of work before the kill: some hundred steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    base: Path
+
+    @property
+    def prefix(self) -> str:
+        return f"/drive-{self.base.name}"
+
+    @property
+    def share(self) -> Path:
+        return self.base / "share"
+
+    @property
+    def mount(self) -> str:
+        return f"{self.prefix}={self.share.as_uri()}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            processes.MARK: str(self.base),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.base),
+            "XDG_CACHE_HOME": str(self.base / "cache"),
+        }
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        command = seccomp_drive("exec", "-m", self.mount, "--", *argv)
+        return subprocess.Popen(
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def sync(self) -> int:
+        return sync(load(None, [self.mount], self.environment))
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    (base / "logs").mkdir()
+    for folder in FOLDERS:
+        (base / "share" / folder).mkdir(parents=True)
+    try:
+        yield Place(base)
+    finally:
+        processes.end(base)
+        shutil.rmtree(base)
+
+
+def tree_of(front: int) -> dict[str, int]:
+    """The pids of a session by what they are; the program's own is the last that was forked."""
+    (broker,) = children(front)
+    (init,) = children(broker)
+    (program,) = children(init)
+    return {"front": front, "broker": broker, "init": init, "program": program}
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def crash(place: Place, victim: str, seed: int) -> str:
+    """Run the program, kill `victim` at an instant, and wait until nothing is left; what was said."""
+    rng = random.Random(seed)
+    for log in (place.base / "logs").iterdir():
+        log.unlink()
+    folders = [f"{place.prefix}/{folder}" for folder in FOLDERS]
+    session = place.start("python3", str(PROGRAM), str(place.base / "logs"), str(seed), *folders)
+    assert session.stdout is not None
+    assert session.stdout.readline() == "up\n"
+    pids = tree_of(session.pid)
+    time.sleep(rng.uniform(0, LONGEST))
+    os.kill(pids[victim], signal.SIGKILL)
+    if victim == "init":
+        time.sleep(rng.uniform(0, LONGEST))
+        os.kill(pids["broker"], signal.SIGKILL)
+    if victim in ("front", "program"):
+        for worker in processes.of(place.base):
+            if worker not in pids.values() and not children(worker):
+                os.kill(worker, signal.SIGKILL)
+    said = session.communicate(timeout=SECONDS)[1]
+    assert not processes.gone(place.base, SECONDS)
+    return said
+
+
+def check(place: Place, folder: str, before: Tree) -> Tree:
+    """Hold what is in a folder of the remote against the log of its process; what is there now."""
+    __tracebackhide__ = True
+    log = place.base / "logs" / folder
+    actual = found(place.share / folder)
+    tree, step, confirmed = before, None, False
+    for line in log.read_text().splitlines() if log.exists() else ():
+        said = json.loads(line)
+        if said["what"] == "tree":
+            assert said["tree"] == digests(before), "the drive showed something else than the remote had"
+        elif said["what"] == "begin":
+            step, confirmed = Step(**said["step"]), False
+        elif said["what"] == "part":
+            confirmed = True
+        elif said["what"] == "done":
+            assert step is not None
+            tree, step = after(step, tree), None
+        elif not said["error"].startswith(NO_BROKER):
+            raise AssertionError(f"{step} failed: {said}\n{log.read_text()[-2000:]}")
+    if step is None:
+        assert digests(actual) == digests(tree)
+    elif not fits(step, tree, actual, confirmed=confirmed):
+        trees = "\n".join(str(digests(each)) for each in (tree, after(step, tree), actual))
+        pytest.fail(f"in {step}, confirmed: {confirmed}; before, after and found:\n{trees}")
+    return actual
+
+
+@pytest.mark.timeout(60 + 3 * COUNT)
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_killed_at_random_instants(place: Place, batch: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """After each kill and `sync`: all that close, fsync or a returned call had confirmed, byte for byte, no half of a
+    step; and the next session shows exactly that."""
+    trees: dict[str, Tree] = {folder: {} for folder in FOLDERS}
+    for number in range(batch, COUNT, BATCHES):
+        victim = ("broker", "broker", "broker", "front", "broker", "init", "broker", "program")[number // BATCHES % 8]
+        print(f"SEED={SEED} CRASHES={COUNT}: number {number}, killed {victim}")
+        crash(place, victim, SEED + number)
+        assert place.sync() == 0
+        for folder in FOLDERS:
+            trees[folder] = check(place, folder, trees[folder])
+        assert sorted(os.listdir(place.share)) == sorted(FOLDERS)
