@@ -150,7 +150,7 @@ def digests(tree: Tree) -> dict[str, str]:
 def found(root: Path) -> Tree:
     """The tree that is there. A push that was killed may leave its temporary file, which drives do not show."""
     tree: Tree = {}
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=_fail):
         for name in (*folders, *files):
             if name.startswith(_TEMPORARY):
                 continue
@@ -161,6 +161,10 @@ def found(root: Path) -> Tree:
             else:
                 tree[key] = FOLDER if path.is_dir() else path.read_bytes()
     return tree
+
+
+def _fail(error: OSError) -> None:
+    raise error
 
 
 def _bytes(node: bytes | str | None) -> bytes:
