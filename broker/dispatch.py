@@ -76,7 +76,7 @@ class Dispatcher:
         except asyncio.CancelledError:
             reply = Fail(ERESTARTSYS)
         except OSError as error:
-            reply = verdict(call) or Fail(errno_of(error))
+            reply = verdict(call) or Fail(errno_of(call.judged(error)))
         except Exception as error:
             reply = Fail(errno_of(error))
         call.protect()  # a redirect uses descriptors of ours until it has ended

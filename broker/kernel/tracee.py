@@ -9,7 +9,7 @@ import stat
 from broker.kernel import native
 from broker.kernel.native import Identity, Status
 
-CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
+CAP_CHOWN, CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID = 0, 2, 6, 7
 AT_FDCWD = -100
 
 
@@ -89,6 +89,9 @@ class Credentials:
         self._own = _effective(own)
         self._namespace = os.readlink(b"/proc/self/ns/user")
         self._privileged = bool(own.effective >> CAP_SETUID & 1 and own.effective >> CAP_SETGID & 1)
+        self.fsuid = self._own.fsuid
+        self.searches_all = bool(own.effective >> CAP_DAC_READ_SEARCH & 1)
+        """Whether no folder is closed to the broker's own identity."""
 
     def of(self, tracee: Tracee) -> Identity | None:
         """The file-system identity that a call acts with; None where it is the broker's own.

@@ -149,7 +149,9 @@ class Mirror:
 
     async def rmdir(self, path: Path, act: Act) -> int:
         self.require_writable()
-        await self._lookup.listing(path)
+        status = await self._lookup.look(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            await self._lookup.listing(path)
         return await self._names.rmdir(path, act)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:

@@ -80,9 +80,7 @@ async def unlink(call: Call) -> Reply:
     if not target.resolved.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     _require_name(target)
-    if target.is_directory:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if target.resolved.trailing:
+    if target.resolved.trailing and not target.is_directory:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def act(real: bytes) -> int:
@@ -101,8 +99,6 @@ async def rmdir(call: Call) -> Reply:
     if not target.resolved.name:
         raise OSError(_unnamed(call), "")
     _require_name(target)
-    if not target.is_directory:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def act(real: bytes) -> int:
         return call.act({path: real}, identity=identity)
