@@ -15,9 +15,9 @@ from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Look, Resolved, Seen, resolve
-from broker.syscalls import permission
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
+from broker.syscalls.ways import Way
 from broker.table import Row
 
 PATH_MAX = 4096
@@ -71,7 +71,7 @@ class Target:
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("_folders", "_identity", "interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = ("_identity", "_way", "interruptible", "row", "services", "tracee", "trapped")
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
@@ -80,7 +80,7 @@ class Call:
         self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
-        self._folders: list[Place] = []
+        self._way: Way | None = None
 
     def integer(self, index: int) -> int:
         """An argument as a signed int."""
@@ -118,25 +118,22 @@ class Call:
             self._identity = (self.services.credentials.of(self.tracee),)
         return self._identity[0]
 
+    def act_as(self, identity: Identity | None) -> None:
+        """Judge this call's way by another identity than the one that most calls act with."""
+        self._identity = (identity,)
+
     @property
-    def fsuid(self) -> int:
-        identity = self.identity()
-        return self.services.credentials.fsuid if identity is None else identity.fsuid
+    def caller(self) -> Identity:
+        """The identity that the call acts with, also where it is the broker's own."""
+        return self.identity() or self.services.credentials.own
 
-    def judged(self, error: OSError) -> OSError:
-        """What the caller is told instead of an error that the broker itself has found behind its paths.
-
-        The kernel looks at the search rights of a folder before it looks at the names in it. Where the call itself
-        was made as the caller, it has said so.
-        """
-        if error.errno == errno.EACCES:
-            return error
-        try:
-            for folder in self._folders:
-                self._require_search(folder)
-        except OSError as refused:
-            return refused
-        return error
+    @property
+    def way(self) -> Way:
+        if self._way is None:
+            services = self.services
+            own = services.credentials.own
+            self._way = Way(services.mirrors, self.tracee, self.identity(), own, services.protected)
+        return self._way
 
     def umask(self, mode: int) -> int:
         """A mode for a new file, less the caller's umask."""
@@ -183,7 +180,7 @@ class Call:
             missing_ok=missing_ok,
             how=how,
             known_directory=self._known_directory,
-            leaving=self._leave,
+            leaving=lambda folder, link: self.way.leaves(folder, link),
         )
         try:
             look = next(steps)
@@ -197,7 +194,7 @@ class Call:
         except StopIteration as done:
             target = self._target(done.value)
         if not target.resolved.place.is_root:
-            self._folders.append(target.resolved.place.parent())
+            self.way.ends_in(target.resolved.place.parent())
         if target.mirror is not None and not target.resolved.name:
             await target.mirror.look(target.path)
         return target
@@ -232,34 +229,6 @@ class Call:
             return None
         return self.place_of(self.tracee.directory(dirfd))
 
-    def _leave(self, folder: Place, link: bytes) -> None:
-        """Judge for the caller what no call of its own is going to judge. EACCES."""
-        self._require_search(folder)
-        if link and self.services.protected.symlinks:
-            real, found = self._real(folder), self._real(folder.child(link))
-            if not self.services.protected.may_follow(self.fsuid, os.stat(real), os.lstat(found)):
-                raise permission.forbidden()
-
-    def _require_search(self, folder: Place) -> None:
-        """EACCES where the caller may not search a folder on the way to `folder`, or that one.
-
-        Of /proc the kernel lets a process search what is its own, whatever the modes say.
-        """
-        identity = self.identity()
-        if identity is None and self.services.credentials.searches_all:
-            return
-        if folder.mount is None and (folder.path + b"/").startswith(b"/proc/"):
-            return
-        try:
-            permission.require(self._real(folder), os.X_OK, identity)
-        except FileNotFoundError:  # only prefixes stand in folders that do not exist
-            self._require_search(folder.parent())
-
-    def _real(self, place: Place) -> bytes:
-        if place.mount is None:
-            return self.tracee.root() + place.path
-        return self.services.mirrors[place.mount.number].tree.real(place.path)
-
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)
 
@@ -288,7 +257,7 @@ class Call:
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
         mirror = None if place.mount is None else self.services.mirrors[place.mount.number]
-        return Target(resolved, self._real(place), mirror)
+        return Target(resolved, self.way.real(place), mirror)
 
 
 def _seen(status: os.stat_result, real: bytes, link: Kind = Kind.SYMLINK) -> Seen | None:
