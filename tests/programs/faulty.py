@@ -1,4 +1,5 @@
-"""seccomp-drive with a scheme more, ``faulty+file:``, whose remote goes wrong as the test at its socket says.
+"""seccomp-drive with two schemes more: the remote of ``faulty+file:`` goes wrong as the test at its socket says, and
+that of ``hostile+file:`` lies.
 
 A script of its own rather than a module to import: what it runs must be the whole command, in processes of its own.
 """
@@ -17,10 +18,13 @@ from launcher.serving import Serve
 
 def session() -> Serve:
     """In the broker's process only."""
+    from broker.remotes import checking
     from broker.session import serve
     from tests.broker.remotes.faults import SCHEMES
+    from tests.broker.remotes.hostile import open_hostile
 
-    return functools.partial(serve, schemes=SCHEMES)
+    checking.ENTRIES_MAX = 3000  # a million placeholders take minutes
+    return functools.partial(serve, schemes={**SCHEMES, "hostile+file": open_hostile})
 
 
 def maintenance() -> Maintain:

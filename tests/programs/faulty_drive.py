@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -104,8 +105,12 @@ def ended(process: subprocess.Popen[str], status: int, text: str | None = None) 
 
 
 def line_of(process: subprocess.Popen[str]) -> str:
+    """The next line, and no byte more: communicate() does not see what a buffered reader has taken already."""
     assert process.stdout is not None
-    return process.stdout.readline()
+    line = b""
+    while not line.endswith(b"\n") and (byte := os.read(process.stdout.fileno(), 1)):
+        line += byte
+    return line.decode()
 
 
 def nothing_left(drive: FaultyDrive) -> bool:
