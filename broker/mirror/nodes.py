@@ -14,6 +14,10 @@ SET_ID = stat.S_ISUID | stat.S_ISGID
 USER = b"user."
 
 
+class Unplaceable(OSError):
+    """The cache can hold no such node: a device without the privilege, or a file beyond the file system's limit."""
+
+
 def make(real: bytes, attributes: Attributes, *, owners: bool) -> int:
     """Make what a remote describes, a regular file as one hole of the right size; its inode number.
 
@@ -27,7 +31,10 @@ def make(real: bytes, attributes: Attributes, *, owners: bool) -> int:
     elif kind == stat.S_IFLNK:
         os.symlink(attributes.target or b"", real)
     else:
-        os.mknod(real, kind | 0o600, attributes.rdev)
+        try:
+            os.mknod(real, kind | 0o600, attributes.rdev)
+        except PermissionError as error:
+            raise Unplaceable(error.errno, error.strerror) from None
     dress(real, attributes, owners=owners)
     return os.lstat(real).st_ino
 
@@ -44,8 +51,10 @@ def _make_regular(real: bytes, attributes: Attributes, owners: bool) -> int:
             os.fchown(file, attributes.uid, attributes.gid)  # type: ignore[arg-type]
         os.fchmod(file, stat.S_IMODE(attributes.mode) & ~SET_ID)
         os.utime(file, ns=(attributes.atime_ns, attributes.mtime_ns))
-    except OSError:
+    except OSError as error:
         os.unlink(real)
+        if error.errno == errno.EFBIG:
+            raise Unplaceable(error.errno, error.strerror) from None
         raise
     finally:
         os.close(file)

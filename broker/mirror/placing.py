@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from broker.mirror import leases
 from broker.mirror.content import on_thread
 from broker.mirror.ledger import Ledger, Record
+from broker.mirror.nodes import Unplaceable
 from broker.mirror.tree import Tree
 from broker.remotes.protocol import Attributes, Entry, Path, Version
 
@@ -46,9 +47,10 @@ class Placing:
         if attributes is None:
             return
         if status is None:
-            with self._tree.keeping_times(parent_of(path)):
-                record = self._create(path, attributes)
-            await self._ledger.add(record)
+            with contextlib.suppress(Unplaceable):
+                with self._tree.keeping_times(parent_of(path)):
+                    record = self._create(path, attributes)
+                await self._ledger.add(record)
         elif attributes.is_directory:
             self._tree.set_attributes(path, attributes)
             await self._ledger.put(record_of(status.st_ino, attributes, hydrated=True))
@@ -118,12 +120,13 @@ class Placing:
         return self._tree.lstat(path) is None
 
     def create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
-        """Placeholders for names of one folder that the mirror lacks; what to put on record of them."""
+        """Placeholders for names of one folder that the mirror lacks; what to put on record of them. What cannot have
+        one is left out, rather than the folder with it."""
         records = []
         for start in range(0, len(entries), _TOGETHER):
             with self._tree.keeping_times(path):
                 for entry in entries[start : start + _TOGETHER]:
-                    with contextlib.suppress(FileExistsError):
+                    with contextlib.suppress(FileExistsError, Unplaceable):
                         records.append(self._create(join(path, entry.name), entry.attributes))
         return records
 

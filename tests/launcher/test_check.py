@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,16 @@ def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
         "cache",
     ):
         assert sum(topic in line for line in lines) == 1, topic
+
+
+def test_a_remote_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Each mount's remote is asked: one that answers is ok, one that does not is missing, with what to do."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert check(None, [f"/here=file://{tmp_path}", f"/there=file://{tmp_path}/gone"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert f"ok      remote of /here: file://{tmp_path} answers" in lines
+    (missing,) = [line for line in lines if line.startswith("missing")]
+    assert f"/there: file://{tmp_path}/gone" in missing and "create it" in missing
 
 
 def test_a_bad_policy_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,6 +194,28 @@ async def test_a_listing_that_no_folder_has_is_refused(drives: Drives, entries: 
     assert not os.path.lexists(os.path.join(drives.directory, "escaped"))
 
 
+async def test_what_the_cache_cannot_hold_is_left_out(drives: Drives, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device, for a user who may make none, and a file beyond the file system's limit: the rest of the folder is
+    there, and these names are not."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "mknod", refuse)
+    remote = Lying()
+    remote.entries = [
+        entry(b"a"),
+        entry(b"device", mode=stat.S_IFCHR | 0o600, rdev=259),
+        entry(b"huge", size=(1 << 63) - 1),
+        entry(b"z"),
+    ]
+    remote.stats = {each.name: each.attributes for each in remote.entries}
+    async with drives(remote=remote) as drive:
+        assert await drive.names() == {b"a", b"z"}
+        assert await drive.stat(b"device") is None and await drive.stat(b"huge") is None
+        assert sorted(os.listdir(drive.mirror.tree.root)) == [b"a", b"z"]
+
+
 @pytest.mark.parametrize("size", [-1, 1 << 63])
 async def test_an_impossible_answer_is_refused(drives: Drives, size: int) -> None:
     """By a lookup as by a listing."""
