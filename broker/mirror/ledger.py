@@ -11,6 +11,7 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TypeVar
 
 from broker.mirror.nodes import SET_ID
@@ -37,6 +38,9 @@ CREATE TABLE IF NOT EXISTS node (
 CREATE INDEX IF NOT EXISTS dirty_nodes ON node (ino) WHERE dirty;
 """
 _COLUMNS = "ino, version, hydrated, dirty, size, mtime_ns, mode, nlink, blocks, digest, identity"
+_REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
+_ATTEMPTS = 4
+"""How often records are read anew because another session changed some meanwhile, before they are not kept."""
 _BATCH = 500
 """Inode numbers in one query: below SQLite's limit on variables."""
 
@@ -140,32 +144,48 @@ class Ledger:
         return (await self.get_many((ino,))).get(ino)
 
     async def get_many(self, inos: Iterable[int]) -> dict[int, Record]:
-        """The records of those inodes that have one."""
-        if self._generation.changed():
-            self._forget()
-            self._generation.take()
+        """The records of those inodes that have one; `last` has them then, unless others write all the time."""
         wanted = list(inos)
-        found = {ino: self._cache[ino] for ino in wanted if ino in self._cache}
-        missing = [ino for ino in wanted if ino not in found]
-        if missing:
+        for _ in range(_ATTEMPTS):
+            if self._generation.changed():
+                self._forget()
+                self._generation.take()
+            missing = [ino for ino in wanted if ino not in self._cache]
+            if not missing:
+                return {ino: record for ino in wanted if (record := self._cache[ino]) is not None}
             epoch = self._epoch
-            selected = await self._run(lambda database: _select(database, missing))
-            read = {ino: selected.get(ino) for ino in missing}
+            read = await self._run(partial(_select, inos=missing))
             if epoch == self._epoch:
-                self._remember(read)
-            found.update(read)
-        return {ino: record for ino, record in found.items() if record is not None}
+                self._remember({ino: read.get(ino) for ino in missing})
+        return await self._run(partial(_select, inos=wanted))
 
     async def put(self, *records: Record) -> None:
         """Write the records; they are on disk, for all sessions, when this returns.
 
         Whoever puts what he has changed of a record holds the node's lock since he got it.
         """
-        await self._insert("REPLACE", records)
+        await self._insert(f"ON CONFLICT (ino) DO {_REPLACE}", records)
 
     async def add(self, *records: Record) -> None:
-        """Write the records of nodes that have none; a record that is there was put by somebody who knows more."""
-        await self._insert("IGNORE", records)
+        """Write the records of new nodes.
+
+        A record that is there of the same version, or that is dirty, was put by somebody who knows more. Any other is
+        of a node that had the number before, and whose session was killed.
+        """
+        stale = "NOT node.dirty AND node.version <> excluded.version"
+        await self._insert(f"ON CONFLICT (ino) DO {_REPLACE} WHERE {stale}", records)
+
+    async def retract(self, *records: Record) -> None:
+        """Take back what `add` has written of nodes that have gone since, unless it has become something else."""
+
+        def work(database: sqlite3.Connection) -> Known:
+            rows = [(record.ino, record.version) for record in records]
+            database.executemany("DELETE FROM node WHERE ino = ? AND version = ? AND NOT dirty", rows)
+            inos = [record.ino for record in records]
+            return {**dict.fromkeys(inos), **_select(database, inos)}
+
+        if records:
+            await self._change(work)
 
     async def mark_dirty(self, ino: int) -> bool:
         """Record that the node's content may change from now on; False if nothing is on record of it any more."""
@@ -231,7 +251,7 @@ class Ledger:
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
         marks = ", ".join("?" * len(fields(Record)))
-        statement = f"INSERT OR {otherwise} INTO node ({_COLUMNS}) VALUES ({marks})"
+        statement = f"INSERT INTO node ({_COLUMNS}) VALUES ({marks}) {otherwise}"
 
         def work(database: sqlite3.Connection) -> Known:
             database.executemany(statement, map(_row, records))

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from broker.mirror.content import on_thread
-from broker.mirror.ledger import Ledger
+from broker.mirror.ledger import Ledger, Record
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
@@ -53,8 +53,6 @@ class Lookup:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
         if since is None:
             if not self._trust.trusts(path):
-                if path:
-                    await self.look(b"")  # no name of a path is the root's, but all ways lead through its mode
                 if path and self._worth_listing(parent_of(path)):
                     await self.listing(parent_of(path))
                 else:
@@ -227,10 +225,14 @@ class Lookup:
         started = time.monotonic()
         token = self._generation.folder(path)
         seen: set[bytes] = set()
+        made: list[Record] = []
         async for page in self._remote.list(path):
             seen.update(entry.name for entry in page)
-            await self._agree_page(path, page, token)
-        for name in await asyncio.to_thread(self._tree.names, path):
+            made += await self._agree_page(path, page, token)
+        names = await asyncio.to_thread(self._tree.names, path)
+        present = set(names.values())
+        await self._ledger.retract(*(record for record in made if record.ino not in present))
+        for name in names:
             if name not in seen:
                 await self._agree(join(path, name), None, token)
         await self._agree(path, *await self._ask(path))
@@ -238,8 +240,11 @@ class Lookup:
         self._trust.listing(path, time.monotonic())
         self._misses[path] = 0, len(seen)
 
-    async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:
-        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting."""
+    async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> list[Record]:
+        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting.
+
+        What is on record of the placeholders that were made. No lock is held: they may be gone by then.
+        """
         present = await asyncio.to_thread(self._stats, path, page)
         records = await self._ledger.get_many(status.st_ino for status in present.values())
         for entry in page:
@@ -248,11 +253,14 @@ class Lookup:
             if status and not (record and (record.dirty or same(status, record, entry.attributes))):
                 await self._agree(join(path, entry.name), entry.attributes, token)
         absent = [entry for entry in page if entry.name not in present]
+        made: list[Record] = []
         if absent and self._generation.folder(path) == token:
-            await self._ledger.add(*await on_thread(self._placing.create_all, path, absent))
+            made = await on_thread(self._placing.create_all, path, absent)
+            await self._ledger.add(*made)
         if absent and self._generation.folder(path) != token:
             for entry in absent:
                 await self._validate(join(path, entry.name))
+        return made
 
     def _stats(self, path: Path, page: Sequence[Entry]) -> dict[bytes, os.stat_result]:
         found = {}

@@ -37,9 +37,9 @@ async def test_a_failure_is_told_once(drives: Drives, memory: Memory, plan: Plan
 async def test_a_flush_tries_once(drives: Drives, plan: Plan) -> None:
     """A remote that takes a minute to fail is asked once for each file, not once for each who wants to know."""
     async with drives() as drive:
-        for name in (b"a", b"b"):
-            file = await drive.open(name, WRITE)
-            os.write(file, name)
+        files = [await drive.open(name, WRITE) for name in (b"a", b"b")]
+        for file in files:
+            os.write(file, b"content")
             os.close(file)
         before = plan.count("write")
         plan.disconnect()

@@ -61,6 +61,25 @@ async def test_add_leaves_what_is_there(tmp_path: Path) -> None:
         assert await ledger.get(2) == record(2)
 
 
+async def test_add_replaces_what_is_stale(tmp_path: Path) -> None:
+    """A record that a killed session left of another node with that number does not make a placeholder complete."""
+    with Session(tmp_path) as ledger:
+        await ledger.put(record(1, hydrated=True), record(2, hydrated=True, version="2"))
+        await ledger.add(record(1, version="2"), record(2, version="2"))
+        assert await ledger.get(1) == record(1, version="2")
+        assert await ledger.get(2) == record(2, hydrated=True, version="2")
+
+
+async def test_retract(tmp_path: Path) -> None:
+    """What was added too late is taken back, for all sessions, unless something else is on record by now."""
+    with Session(tmp_path) as ledger, Session(tmp_path) as other:
+        late = [record(ino) for ino in (1, 2, 3)]
+        await ledger.put(record(1), record(2, dirty=True), record(3, version="2"))
+        await ledger.retract(*late)
+        for each in (ledger, other):
+            assert await each.get_many((1, 2, 3)) == {2: record(2, dirty=True), 3: record(3, version="2")}
+
+
 async def test_more_records_than_one_query_can_name(tmp_path: Path) -> None:
     """Batches leave none out."""
     with Session(tmp_path) as ledger:
@@ -272,3 +291,15 @@ async def test_nodes_are_vouched_for_while_their_record_is_at_hand(tmp_path: Pat
         await other.put(record(1, hydrated=True))
         await ledger.get(1)
         assert nodes.known == {1: (1, None, 0)}
+
+
+async def test_last_has_what_was_just_read(tmp_path: Path) -> None:
+    """Also when another session's change makes somebody else forget all in the middle of the reading."""
+    with Session(tmp_path) as ledger, Session(tmp_path) as other:
+        await other.put(record(1), record(2))
+        reading = asyncio.ensure_future(ledger.get(1))
+        await asyncio.sleep(0)
+        await other.put(record(2, dirty=True))
+        await ledger.get(2)
+        await reading
+        assert ledger.last(1) == record(1)

@@ -14,6 +14,7 @@ import pytest
 from remotes.memory import ALL, Memory
 
 from broker.errors import errno_of
+from broker.mirror.ledger import Record
 from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Version
 
 from .drive import WRITE, Drives, calling, content_of, opening, store
@@ -255,3 +256,26 @@ async def test_a_folder_that_becomes_a_symlink_leads_nowhere(drives: Drives, tmp
             await drive.mirror.open(b"d/fresh", WRITE, opening())
     assert sorted(os.listdir(home)) == ["precious", "sub"]
     assert (home / "precious").read_bytes() == b"1"
+
+
+async def test_no_record_of_what_is_gone(drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that another session removes just before a listing puts it on record leaves no record."""
+    for name in (b"d/f", b"d/g"):
+        await store(memory, name, b"content")
+    async with drives() as drive, drives() as other:
+        add = drive.mirror._ledger.add
+
+        placed: list[Record] = []
+
+        async def late(*records: Record) -> None:
+            if len(records) == 2:
+                placed.extend(records)
+                await other.unlink(b"d/f")
+            await add(*records)
+
+        await drive.stat(b"d")
+        monkeypatch.setattr(drive.mirror._ledger, "add", late)
+        assert await drive.names(b"d") == {b"g"}
+        there = await drive.stat(b"d/g")
+        assert there is not None and len(placed) == 2
+        assert set(await other.mirror._ledger.get_many(record.ino for record in placed)) <= {there.st_ino}
