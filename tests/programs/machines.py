@@ -37,14 +37,15 @@ class Machines:
 
     base: Path
     prefix: str
-    ttl: float = 1.0
+    ttl: float = 0.2
+    """Seconds after which one machine sees the names of another; content it sees at once."""
     sessions: list[Session] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.share.mkdir()
-        mount = {"prefix": self.prefix, "remote": self.share.as_uri()}
-        lines = [f'{key} = "{value}"' for key, value in mount.items()]
-        self.policy.write_text("\n".join(["[[mount]]", *lines, f"ttl = {self.ttl}", ""]))
+        self.policy.write_text(
+            f'[[mount]]\nprefix = "{self.prefix}"\nremote = "{self.share.as_uri()}"\nttl = {self.ttl}\n'
+        )
 
     @property
     def share(self) -> Path:
