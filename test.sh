@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
-need=(attr busybox-static gcc-multilib git golang-go make nano perl procps rsync sqlite3 strace util-linux vim-tiny)
+need=(attr busybox-static gcc-multilib git golang-go make nano perl postgresql procps rsync sqlite3 strace util-linux vim-tiny)
 if ! dpkg-query -W "${need[@]}" >/dev/null 2>&1; then
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null

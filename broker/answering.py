@@ -56,7 +56,7 @@ class Answerer:
                 case Redirect():
                     await self._redirect(call, reply)
         except OSError as error:
-            if isinstance(reply, InstallFd) and reply.undo is not None:
+            if isinstance(reply, InstallFd | Redirect) and reply.undo is not None:
                 with contextlib.suppress(OSError, RemoteError):
                     await reply.undo()
             if error.errno in (errno.ENOENT, errno.ESRCH):
@@ -115,7 +115,9 @@ class Answerer:
         try:
             while True:
                 try:
-                    await loop.run_in_executor(self._tracers, self._trace, call, reply, tgid)
+                    result = await loop.run_in_executor(self._tracers, self._trace, call, reply, tgid)
+                    if result < 0 and reply.undo is not None:
+                        await reply.undo()
                     return
                 except PermissionError:
                     if not _traced_by_us(tgid, call.trapped.tid) or time.monotonic() > until:

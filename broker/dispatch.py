@@ -58,32 +58,36 @@ class Dispatcher:
             glancing.cancel()
 
     def _take(self) -> None:
-        lane = self._services.lane
-        for trapped in lane.take():
-            row, handler = self._rows[trapped.arch, trapped.number]
-            call = Call(trapped, row, self._services)
-            task = start(self._serve(call, handler))
-            if task is not None:
-                self._waiting[task] = call, time.monotonic()
-                task.add_done_callback(self._waiting.pop)
-        if lane.ended:
+        for trapped in self._services.lane.take():
+            try:
+                self._begin(trapped)
+            except Exception as error:  # one that cannot even be begun must not cost those behind it
+                self._refuse(trapped, error)
+        if self._services.lane.ended:
             self.ended.set()
 
+    def _begin(self, trapped: Trapped) -> None:
+        row, handler = self._rows[trapped.arch, trapped.number]
+        call = Call(trapped, row, self._services)
+        task = start(self._serve(call, handler))
+        if task is not None:
+            self._waiting[task] = call, time.monotonic()
+            task.add_done_callback(self._waiting.pop)
+
     async def _serve(self, call: Call, handler: Handler) -> None:
-        reply: Reply
-        try:
-            reply = await handler(call)
-        except asyncio.CancelledError:
-            reply = Fail(ERESTARTSYS)
-        except OSError as error:
-            reply = verdict(call) or Fail(errno_of(error))
-        except Exception as error:
-            reply = Fail(errno_of(error))
+        reply = await _reply(call, handler)
         call.protect()  # a redirect uses descriptors of ours until it has ended
         try:
             await self._answerer.answer(call, reply)
         except OSError as error:
             LOG.debug("%s of %d went unanswered: %s", call.row.name, call.trapped.tid, error)
+        except Exception as error:
+            self._refuse(call.trapped, error)
+
+    def _refuse(self, trapped: Trapped, error: Exception) -> None:
+        """The last resort: nobody waits for ever."""
+        with contextlib.suppress(OSError):
+            native.send(self._services.listener, trapped.cookie, 0, -errno_of(error), 0)
 
     async def _glance(self) -> None:
         """End the waiting of those whom a signal wants to reach, or has killed; once, as that may take a while.
@@ -101,6 +105,26 @@ class Dispatcher:
 
     def _disturbed(self, trapped: Trapped) -> bool:
         return not native.id_valid(self._services.listener, trapped.cookie) or _signalled(trapped)
+
+
+async def _reply(call: Call, handler: Handler) -> Reply:
+    """What the handler answers, or the errno of what it raises."""
+    try:
+        return await handler(call)
+    except asyncio.CancelledError:
+        return Fail(ERESTARTSYS)
+    except OSError as error:
+        return _failure(call, error)
+    except Exception as error:
+        return Fail(errno_of(error))
+
+
+def _failure(call: Call, error: OSError) -> Reply:
+    """What the kernel would have found wrong before it came to the error."""
+    try:
+        return verdict(call) or Fail(errno_of(call.way.judged(error)))
+    except Exception as unexpected:
+        return Fail(errno_of(unexpected))
 
 
 def _signalled(trapped: Trapped) -> bool:

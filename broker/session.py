@@ -31,6 +31,7 @@ from broker.remotes.timing import Timed
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
+from broker.syscalls.permission import Protected
 from broker.table import TABLE
 from broker.telling import Once, shown
 
@@ -97,7 +98,7 @@ async def _serve(
         mounts = _mounts(settings, mirrors)
         native.sync_wake_up(listener)
         lane = _lane(listener, mounts, mirrors.values(), warm)
-        services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER)
+        services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER, Protected.of_this_machine())
         answerer = Answerer(listener, tell)
         dispatcher = Dispatcher(services, HANDLERS, answerer)
         serving = asyncio.ensure_future(dispatcher.serve())

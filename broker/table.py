@@ -154,6 +154,8 @@ TABLE: tuple[Row, ...] = (
     _fd("fremovexattr", 199, 237),
     _fd("open_by_handle_at", 304, 342),
     _ranged("close", 3, 6),
+    _ranged("fstat", 5, 108),
+    _ranged("fstat64", None, 197),
     _ranged("dup", 32, 41),
     _ranged("dup2", 33, 63, other=1),
     _ranged("dup3", 292, 330, other=1),

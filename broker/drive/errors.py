@@ -115,3 +115,9 @@ class WrongKey(DriveError):
     """The key is not the one the thing was sealed under."""
 
     code = "wrong-key"
+
+
+class Unusable(DriveError):
+    """A store that cannot be worked with as it is; the message says what to do."""
+
+    code = "unusable"

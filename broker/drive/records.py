@@ -82,7 +82,7 @@ class StoredNode:
     links: int
     """Entries that lead to the node; 0 for a root."""
     changes: int
-    """Of a folder: grows by one whenever an entry in it changes."""
+    """Of a folder: grows by one with every entry in it that changes."""
     changed_ns: int
     """When that was last, by the store's clock, in ns since 1970."""
 

@@ -86,7 +86,7 @@ class Credentials:
 
     def __init__(self) -> None:
         own = native.status(os.getpid())
-        self._own = _effective(own)
+        self.own = _effective(own)
         self._namespace = os.readlink(b"/proc/self/ns/user")
         self._privileged = bool(own.effective >> CAP_SETUID & 1 and own.effective >> CAP_SETGID & 1)
 
@@ -101,17 +101,17 @@ class Credentials:
         identity = _effective(tracee.status)
         if self._foreign(tracee):
             identity = identity._replace(capabilities=0)
-        return None if identity == self._own else identity
+        return None if identity == self.own else identity
 
     def real_of(self, tracee: Tracee) -> Identity | None:
         """The identity that access(2) judges by: real ids, and capabilities only for root."""
-        if not self._privileged or (tracee.own and self._own.fsuid == 0):
+        if not self._privileged or (tracee.own and self.own.fsuid == 0):
             return None
         status = tracee.status
         ruid, rgid = status.ids[0], status.ids[4]
         capabilities = status.permitted if ruid == 0 and not self._foreign(tracee) else 0
         identity = Identity(ruid, rgid, status.groups, capabilities)
-        return None if identity == self._own else identity
+        return None if identity == self.own else identity
 
     def _foreign(self, tracee: Tracee) -> bool:
         try:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import replace
 
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act
 from broker.mirror.nodes import SET_ID, changes_between
+from broker.mirror.setid import Rule
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Changes, Path, Remote
+from broker.remotes.protocol import Path, Remote
 
 
 class Changing:
@@ -25,16 +27,23 @@ class Changing:
         self._lookup = lookup
         self._writeback = writeback
 
-    async def change(self, path: Path, act: Act, *, writing: bool) -> int:
-        """Let `act` change the node; `writing`: the descriptor that it came through has its close pushed."""
+    async def change(self, path: Path, act: Act, *, writing: bool, rule: Rule | None = None) -> int:
+        """Let `act` change the node; `writing`: the descriptor that it came through has its close pushed.
+
+        `rule`: the set-id bits that are left, None for all.
+        """
         await self._lookup.look(path)
         async with self._lookup.locked(path):
             before = self._tree.lstat(path)
+            record = await self._ledger.get(before.st_ino) if before else None
+            kept = left = 0
+            if before and record and stat.S_ISREG(before.st_mode):
+                kept = record.mode & SET_ID
+                left = kept if rule is None else rule.left(record.mode, before.st_uid, before.st_gid)
             result = self._tree.run(act, path)
             after = self._tree.lstat(path)
-            record = await self._ledger.get(before.st_ino) if before else None
             if before and after and record:
-                await self._tell_change(path, before, after, record, writing)
+                await self._tell_change(path, before, after, record, writing, (kept, left))
         return result
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
@@ -65,16 +74,28 @@ class Changing:
                 self._tree.set_xattrs(path, wanted)
 
     async def _tell_change(
-        self, path: Path, before: os.stat_result, after: os.stat_result, record: Record, writing: bool
+        self,
+        path: Path,
+        before: os.stat_result,
+        after: os.stat_result,
+        record: Record,
+        writing: bool,
+        set_id: tuple[int, int],
     ) -> None:
-        """Have the remote make the change that a call has made here, or take it back."""
+        """Have the remote make the change that a call has made here, or take it back.
+
+        `set_id`: the bits that it had, and those that the call leaves of them.
+        """
         changes = changes_between(before, after)
-        set_id = self._tree.drop_set_id(path)
-        if not changes and stat.S_ISREG(after.st_mode) and record.mode & SET_ID:
-            changes = Changes(mode=stat.S_IMODE(after.st_mode))  # The remote's set-id bits are to go.
+        made = self._tree.drop_set_id(path)
+        kept, left = set_id[0], set_id[1] | made
+        if left != kept or (kept and changes.mode is not None):
+            if made and record.dirty:  # what was written before may not take away what is given now
+                await self._writeback.push_locked(record.ino, durable=False)
+            changes = replace(changes, mode=stat.S_IMODE(after.st_mode) & ~SET_ID | left)
         owner_changed = changes.uid is not None or changes.gid is not None
         # What a push could not know must be told now: it compares no owners, and set-id bits are the remote's alone.
-        if record.dirty and writing and not owner_changed and not set_id:
+        if record.dirty and writing and not owner_changed and left == kept:
             return
         if not changes:
             return

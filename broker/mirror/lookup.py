@@ -53,6 +53,8 @@ class Lookup:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
         if since is None:
             if not self._trust.trusts(path):
+                if path:
+                    await self.look(b"")  # no name of a path is the root's, but all ways lead through its mode
                 if path and self._worth_listing(parent_of(path)):
                     await self.listing(parent_of(path))
                 else:

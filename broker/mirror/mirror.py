@@ -20,6 +20,7 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
 from broker.mirror.pushing import Pushing
+from broker.mirror.setid import NOBODY, Rule, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
@@ -94,11 +95,11 @@ class Mirror:
             return Shown()
         return record.shown
 
-    async def open(self, path: Path, flags: int, act: OpenAct) -> int:
+    async def open(self, path: Path, flags: int, act: OpenAct, writer: Writer = NOBODY) -> int:
         """open(2): a descriptor of the broker's whose content is complete.
 
         Close-to-open: the node is validated once more although it is within the ttl. O_TRUNC takes effect when
-        the node is dirty on record.
+        the node is dirty on record. `writer` says which set-id bits its writes will leave.
         """
         began = time.monotonic()
         give_up = began + _PATIENCE
@@ -106,11 +107,11 @@ class Mirror:
             status = await self._lookup.look(path, since=began)
             try:
                 if status is None:
-                    return await self._create(path, flags, act)
+                    return await self._create(path, flags, act, writer)
                 if flags & os.O_CREAT and flags & os.O_EXCL:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 if stat.S_ISREG(status.st_mode):
-                    return await self._open_regular(path, flags, act)
+                    return await self._open_regular(path, flags, act, writer)
                 return await self._open_other(path, status, flags, act)
             except Stale:
                 began = time.monotonic()
@@ -149,7 +150,9 @@ class Mirror:
 
     async def rmdir(self, path: Path, act: Act) -> int:
         self.require_writable()
-        await self._lookup.listing(path)
+        status = await self._lookup.look(path)
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            await self._lookup.listing(path)
         return await self._names.rmdir(path, act)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
@@ -159,13 +162,14 @@ class Mirror:
             await self._lookup.listing(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
-    async def change(self, path: Path, act: Act, *, writing: bool = False) -> int:
+    async def change(self, path: Path, act: Act, *, writing: bool = False, rule: Rule | None = None) -> int:
         """chmod(2), chown(2), utimensat(2): what the call changed of the node goes to the remote.
 
-        `writing`: it came through a descriptor whose close will push the attributes with the content.
+        `writing`: it came through a descriptor whose close will push the attributes with the content. `rule`: the
+        set-id bits that it leaves; None for all.
         """
         self.require_writable()
-        return await self._changing.change(path, act, writing=writing)
+        return await self._changing.change(path, act, writing=writing, rule=rule)
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
         """setxattr(2), or removexattr(2) when `value` is None."""
@@ -176,15 +180,16 @@ class Mirror:
         """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
         await self._changing.load_xattrs(path)
 
-    async def truncate(self, path: Path, act: Act) -> int:
+    async def truncate(self, path: Path, act: Act, writer: Writer = NOBODY) -> int:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
         self.require_writable()
         file = await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
         try:
             ino = os.fstat(file).st_ino
             try:
-                async with self.writeback.holding(file):
+                async with self.writeback.holding(file, writer):
                     result = self.tree.run(act, path)
+                    await self.writeback.shed_set_id(ino)
             except OSError:
                 self.writeback.settle_soon(ino)
                 raise
@@ -207,7 +212,7 @@ class Mirror:
         self.tree.close()
         await self.remote.close()
 
-    async def _create(self, path: Path, flags: int, act: OpenAct) -> int:
+    async def _create(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
         if not flags & os.O_CREAT:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         self.require_writable()
@@ -215,7 +220,7 @@ class Mirror:
         file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
         if is_writing(flags):
             try:
-                await self.writeback.hold(file)
+                await self.writeback.hold(file, writer)
             except BaseException:
                 os.close(file)
                 with contextlib.suppress(OSError, RemoteError):
@@ -223,7 +228,7 @@ class Mirror:
                 raise
         return file
 
-    async def _open_regular(self, path: Path, flags: int, act: OpenAct) -> int:
+    async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
         if is_writing(flags):
             self.require_writable()
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
@@ -234,11 +239,12 @@ class Mirror:
                 await self._content.require(path, file)
             elif flags & os.O_TRUNC:
                 await self._content.spare(file)
-                async with self.writeback.holding(file):
+                async with self.writeback.holding(file, writer):
                     self._empty(file)
+                    await self.writeback.shed_set_id(os.fstat(file).st_ino)
             else:
                 await self._content.require(path, file)
-                await self.writeback.hold(file)
+                await self.writeback.hold(file, writer)
         except BaseException:
             os.close(file)
             raise

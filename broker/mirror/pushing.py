@@ -13,6 +13,7 @@ from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of
 from broker.mirror.placing import parent_of, record_of
+from broker.mirror.setid import SetIds
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import Attributes, Changes, NotADirectory, NotFound, Path, Remote, Step, VersionChanged
 from broker.telling import shown
@@ -30,6 +31,7 @@ class Pushing:
         self._lookup = lookup
         self._progress = progress
         self._tell = tell
+        self.set_ids = SetIds()
         self._unsure: dict[int, set[Fingerprint]] = {}
         """What the remote may have of a file by pushes whose outcome is unknown."""
 
@@ -37,7 +39,7 @@ class Pushing:
         """Give the remote the content and the attributes behind `file`, if it has others. Hold the node's lock."""
         status = os.fstat(file)
         digest = await on_thread(digest_of, file)
-        changes = self._changes(status, record)
+        changes = self._changes(status, record, written=digest != record.digest)
         if digest == record.digest and status.st_size == record.size and not durable:
             if self.agrees(status, record):
                 return
@@ -86,7 +88,8 @@ class Pushing:
 
         The mirror's node moves there: what is still open for writing goes on being pushed to that name.
         """
-        beside, attributes = await write_beside(self._remote, path, file, self._changes(os.fstat(file), record))
+        changes = self._changes(os.fstat(file), record, written=True)
+        beside, attributes = await write_beside(self._remote, path, file, changes)
         there = self._tree.lstat(beside)
         with self._tree.pinned(beside):
             if there is not None:
@@ -98,13 +101,15 @@ class Pushing:
         kept = shown(beside.rpartition(b"/")[2])
         self._tell(path, f"was changed on the remote meanwhile; what was written here is kept beside it as {kept}")
 
-    def _changes(self, status: os.stat_result, record: Record) -> Changes:
+    def _changes(self, status: os.stat_result, record: Record, *, written: bool) -> Changes:
         changes = changes_of(status, owners=self._remote.capabilities.owners)
-        return replace(changes, mode=stat.S_IMODE(status.st_mode) | record.mode & SET_ID)
+        set_id = self.set_ids.left(record) if written else record.mode & SET_ID
+        return replace(changes, mode=stat.S_IMODE(status.st_mode) | set_id)
 
     def forget(self, ino: int) -> None:
         """Nothing of it is to be pushed any more, and the number may be another file's."""
         self._unsure.pop(ino, None)
+        self.set_ids.forget(ino)
 
     def agrees(self, status: os.stat_result, record: Record) -> bool:
         """Whether the attributes are those on record, as far as the remote keeps them; set-id bits are its own."""

@@ -13,8 +13,9 @@ from broker.mirror import leases
 from broker.mirror.closing import Closings
 from broker.mirror.content import Stale, Tell
 from broker.mirror.ledger import Ledger
-from broker.mirror.nodes import reopen
+from broker.mirror.nodes import SET_ID, reopen
 from broker.mirror.pushing import Pushing
+from broker.mirror.setid import NOBODY, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import Path, RemoteError
@@ -58,16 +59,16 @@ class WriteBack:
         self._retry: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
 
-    async def hold(self, file: int) -> None:
+    async def hold(self, file: int, writer: Writer = NOBODY) -> None:
         """Before a writable descriptor is handed out: the node is dirty on record, and its last close watched.
 
         `file` is the open descriptor: who takes the node off the list sees a writer from now on, or was before.
         """
-        async with self.holding(file):
+        async with self.holding(file, writer):
             pass
 
     @contextlib.asynccontextmanager
-    async def holding(self, file: int) -> AsyncIterator[None]:
+    async def holding(self, file: int, writer: Writer = NOBODY) -> AsyncIterator[None]:
         """As `hold`, for a change made in this context, where `file` cannot write and nobody sees a writer."""
         ino = os.fstat(file).st_ino
         async with self._locks.node(ino):
@@ -81,7 +82,16 @@ class WriteBack:
             if not await self._ledger.mark_dirty(ino):
                 self._release(ino)
                 raise Stale
+            record = self._ledger.last(ino)
+            if record is not None:
+                self._pushing.set_ids.opened(record, os.fstat(file).st_gid, writer)
             yield
+
+    async def shed_set_id(self, ino: int) -> None:
+        """A file was truncated, in `holding`: what that takes of its set-id bits is gone at once."""
+        record = await self._ledger.get(ino)
+        if record is not None and record.mode & SET_ID != self._pushing.set_ids.left(record):
+            await self._ledger.put(replace(record, mode=record.mode & ~SET_ID | self._pushing.set_ids.left(record)))
 
     async def push(self, ino: int, *, durable: bool) -> None:
         """Bring the remote up to the mirror's content of a dirty file; its errors are the caller's.
@@ -89,7 +99,7 @@ class WriteBack:
         Nothing is done for a file without a name, or one whose content the remote has already.
         """
         async with self._locks.node(ino):
-            await self._push_locked(ino, durable)
+            await self.push_locked(ino, durable)
 
     async def adopt(self, path: Path, ino: int) -> None:
         """Look after a dirty file at `path` that was opened by another session, whose descriptor came to us."""
@@ -116,7 +126,7 @@ class WriteBack:
             written = self._has_writer(held)
             if written and not unfinished:
                 return
-            await self._push_locked(ino, durable=False)
+            await self.push_locked(ino, durable=False)
             record = await self._ledger.get(ino)
             # Whoever opens the file for writing meanwhile waits for the node's lock in `hold`.
             if not written and (record is None or self._pushing.agrees(os.fstat(held.anchor), record)):
@@ -195,7 +205,8 @@ class WriteBack:
         finally:
             os.close(file)
 
-    async def _push_locked(self, ino: int, durable: bool) -> None:
+    async def push_locked(self, ino: int, durable: bool) -> None:
+        """As `push`, for who holds the node's lock."""
         record = await self._ledger.get(ino)
         if record is None or not record.dirty:
             return

@@ -72,6 +72,7 @@ class Resolved:
 
 DIRECTORY = Seen(Kind.DIRECTORY)
 Resolution = Generator[Look, Seen | None, Resolved]
+Leaving = Callable[[Place, bytes], None]
 
 
 def resolve(
@@ -85,6 +86,7 @@ def resolve(
     by_name: bool = False,
     how: int = 0,
     known_directory: Callable[[Place], bool] | None = None,
+    leaving: Leaving = lambda folder, link: None,
 ) -> Resolution:
     """Find the place that `text` means to a program whose working directory or dirfd is the folder `base`.
 
@@ -92,12 +94,15 @@ def resolve(
     with O_CREAT, where a trailing slash is EISDIR (with O_EXCL pass `follow` false). `by_name`: the call acts
     on a name in a folder (mkdir, unlink, rename, ...), for which a trailing slash neither follows a symlink nor
     is checked: the caller sees `trailing`. `how`: RESOLVE_* of openat2(2). `known_directory`: folders on the way
-    for which it is true are not looked at.
+    for which it is true are not looked at. `leaving` is told of every folder from which the way does not go on
+    down: it ends there with an error, it goes up or into a drive, or it follows a link, which is named if it was the
+    last component. It raises the OSError of a caller who may not search the folder or follow the link.
 
     Raises OSError: ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EISDIR, EXDEV, EINVAL. An OSError thrown in (such as
     EACCES) ends the resolution.
     """
     walk = _Walk(mounts, base, text, how)
+    walk.leaving = leaving
     names = walk.names
     slash = text.endswith(b"/")
     name, seen = b"", DIRECTORY
@@ -132,7 +137,7 @@ def resolve(
         elif answer.leads_on and (follow or must_be_directory):
             target = answer.target or b""
             slash = slash or (not names and target.endswith(b"/"))
-            walk.follow(answer.kind, target)
+            walk.follow(b"" if names else name, answer.kind, target)
             name = b""
         elif must_be_directory and answer.kind is not Kind.DIRECTORY:
             raise walk.error(errno.ENOTDIR)
@@ -145,7 +150,7 @@ def resolve(
 class _Walk:
     """How far a resolution has come: the folder it stands in, and the names left, the next one last."""
 
-    __slots__ = ("base", "crossed", "how", "links", "mounts", "names", "place", "scoped", "text")
+    __slots__ = ("base", "crossed", "how", "leaving", "links", "mounts", "names", "place", "scoped", "text")
 
     def __init__(self, mounts: Mounts, base: Place, text: bytes, how: int) -> None:
         self.mounts = mounts
@@ -155,6 +160,7 @@ class _Walk:
         self.scoped = how & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)
         self.crossed = False
         self.links = 0
+        self.leaving: Leaving = lambda folder, link: None
         self.names: list[bytes] = []
         if self.scoped == RESOLVE_BENEATH | RESOLVE_IN_ROOT:
             raise self.error(errno.EINVAL)
@@ -168,11 +174,13 @@ class _Walk:
             return False
         mount = self.mounts.enter(self.place.path, self.names)
         if mount is not None:
+            self.leaving(self.place, b"")
             self._go(Place(mount, b""))
         return mount is not None
 
     def up(self) -> None:
         """One ``..``: physical, because the place has no symlinks in it."""
+        self.leaving(self.place, b"")
         if self.scoped and self.place == self.base:
             if self.how & RESOLVE_BENEATH:
                 raise self.error(errno.EXDEV)
@@ -181,8 +189,9 @@ class _Walk:
         mount = self.mounts.at(place.path) if place.mount is None else None
         self._go(place if mount is None else Place(mount, b""))
 
-    def follow(self, kind: Kind, target: bytes) -> None:
-        """Go where a link in the folder reached leads (pick_link and nd_jump_link in fs/namei.c)."""
+    def follow(self, last: bytes, kind: Kind, target: bytes) -> None:
+        """Go where a link in the folder reached leads (pick_link and nd_jump_link in fs/namei.c), `last` by name."""
+        self.leaving(self.place, last)
         self.links += 1
         if self.links > MAXSYMLINKS or self.how & RESOLVE_NO_SYMLINKS:
             raise self.error(errno.ELOOP)
@@ -194,6 +203,8 @@ class _Walk:
         self._push(target)
 
     def error(self, number: int) -> OSError:
+        """That the folder may not be searched comes before all that is wrong in it (may_lookup in fs/namei.c)."""
+        self.leaving(self.place, b"")
         return OSError(number, os.strerror(number), self.text)
 
     def _jump(self, target: bytes) -> None:

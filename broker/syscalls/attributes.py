@@ -15,6 +15,7 @@ from broker.syscalls.reply import Continue, Fail, Reply, Return
 
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
+AT_EMPTY_PATH = 0x1000
 _FACCESSAT2 = 439
 XATTR_NAME_MAX = 255
 XATTR_SIZE_MAX = 65536
@@ -44,17 +45,26 @@ def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | 
 
     async def handler(call: Call) -> Reply:
         wanted = follow and not (flags is not None and call.integer(flags) & AT_SYMLINK_NOFOLLOW)
+        shape = _shape(call, layout)
         if not call.path():
-            return Continue()
+            return _stat_descriptor(call, call.dirfd(), {call.row.paths[0][1]: b""}, output, shape)
         target = await call.resolve(follow=wanted)
         if target.native:
             return Continue()
-        shape = STAT_I386 if layout is STAT_X86_64 and call.trapped.arch == native.AUDIT_ARCH_I386 else layout
         buffer = bytearray(shape.size)
         value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
         if target.mirror is not None:
             _complete(buffer, shape, target)
         return Return(value, ((call.unsigned(output), buffer),))
+
+    return handler
+
+
+def stat_descriptor_with(layout: Layout) -> Handler:
+    """A handler of fstat(2)."""
+
+    async def handler(call: Call) -> Reply:
+        return _stat_descriptor(call, call.integer(0), {}, 1, _shape(call, layout))
 
     return handler
 
@@ -69,15 +79,15 @@ async def access(call: Call) -> Reply:
     flags = call.integer(3) if call.row.name == "faccessat2" else 0
     if not call.path():
         return Continue()
+    if not flags & AT_EACCESS:
+        call.act_as(call.services.credentials.real_of(call.tracee))
     target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
     if target.native:
         return Continue()
     if target.mirror is not None and call.integer(mode_index) & os.W_OK:
         target.mirror.require_writable()
-    credentials = call.services.credentials
-    judge = credentials.of if flags & AT_EACCESS else credentials.real_of
     arguments = (AT_FDCWD, target.real, call.integer(mode_index), flags | AT_EACCESS, 0, 0)
-    return Return(native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, arguments, judge(call.tracee)))
+    return Return(native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, arguments, call.identity()))
 
 
 async def readlink(call: Call) -> Reply:
@@ -210,6 +220,27 @@ async def _load(target: Target, name: bytes) -> None:
 
 def _paths(call: Call, target: Target) -> dict[int, bytes]:
     return {call.row.paths[0][1]: target.real}
+
+
+def _shape(call: Call, layout: Layout) -> Layout:
+    return STAT_I386 if layout is STAT_X86_64 and call.trapped.arch == native.AUDIT_ARCH_I386 else layout
+
+
+def _stat_descriptor(call: Call, number: int, paths: dict[int, bytes], output: int, shape: Layout) -> Reply:
+    """Stat of an open file: the kernel's, unless the remote keeps set-id bits of it that the mirror must not have."""
+    if number < 0:
+        return Continue()
+    target = call.descriptor_target(number)
+    if target.mirror is None or not target.mirror.shown(target.path, call.tracee.file_status(number).st_ino).set_id:
+        return Continue()
+    file = native.get_descriptor(call.tracee.tid, number)
+    try:
+        buffer = bytearray(shape.size)
+        value = call.act(paths, buffers={output: buffer}, integers={0: file})
+    finally:
+        os.close(file)
+    _complete(buffer, shape, target)
+    return Return(value, ((call.unsigned(output), buffer),))
 
 
 def _complete(buffer: bytearray, layout: Layout, target: Target) -> None:

@@ -15,7 +15,9 @@ from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Look, Resolved, Seen, resolve
+from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
+from broker.syscalls.ways import Way
 from broker.table import Row
 
 PATH_MAX = 4096
@@ -34,6 +36,7 @@ class Services:
     listener: int
     helper: str
     """The path of the static exec helper."""
+    protected: Protected
     scripts: dict[int, bytes] = field(default_factory=dict)
     """What the exec helper, by its thread group id, is about to ask for."""
 
@@ -68,7 +71,7 @@ class Target:
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = ("_identity", "_way", "interruptible", "row", "services", "tracee", "trapped")
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
@@ -76,6 +79,8 @@ class Call:
         self.services = services
         self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
+        self._identity: tuple[Identity | None] | None = None
+        self._way: Way | None = None
 
     def integer(self, index: int) -> int:
         """An argument as a signed int."""
@@ -109,7 +114,26 @@ class Call:
         return AT_FDCWD if index is None else self.integer(index)
 
     def identity(self) -> Identity | None:
-        return self.services.credentials.of(self.tracee)
+        if self._identity is None:
+            self._identity = (self.services.credentials.of(self.tracee),)
+        return self._identity[0]
+
+    def act_as(self, identity: Identity | None) -> None:
+        """Judge this call's way by another identity than the one that most calls act with."""
+        self._identity = (identity,)
+
+    @property
+    def caller(self) -> Identity:
+        """The identity that the call acts with, also where it is the broker's own."""
+        return self.identity() or self.services.credentials.own
+
+    @property
+    def way(self) -> Way:
+        if self._way is None:
+            services = self.services
+            own = services.credentials.own
+            self._way = Way(services.mirrors, self.tracee, self.identity(), own, services.protected)
+        return self._way
 
     def umask(self, mode: int) -> int:
         """A mode for a new file, less the caller's umask."""
@@ -156,6 +180,7 @@ class Call:
             missing_ok=missing_ok,
             how=how,
             known_directory=self._known_directory,
+            leaving=lambda folder, link: self.way.leaves(folder, link),
         )
         try:
             look = next(steps)
@@ -168,6 +193,8 @@ class Call:
                     look = steps.send(seen)
         except StopIteration as done:
             target = self._target(done.value)
+        if not target.resolved.place.is_root:
+            self.way.ends_in(target.resolved.place.parent())
         if target.mirror is not None and not target.resolved.name:
             await target.mirror.look(target.path)
         return target
@@ -229,10 +256,8 @@ class Call:
 
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
-        if place.mount is None:
-            return Target(resolved, self.tracee.root() + place.path, None)
-        mirror = self.services.mirrors[place.mount.number]
-        return Target(resolved, mirror.tree.real(place.path), mirror)
+        mirror = None if place.mount is None else self.services.mirrors[place.mount.number]
+        return Target(resolved, self.way.real(place), mirror)
 
 
 def _seen(status: os.stat_result, real: bytes, link: Kind = Kind.SYMLINK) -> Seen | None:

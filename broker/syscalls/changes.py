@@ -7,20 +7,47 @@ import os
 from collections.abc import Callable, Mapping
 
 from broker.kernel import native
-from broker.syscalls.attributes import AT_SYMLINK_NOFOLLOW, XATTR_SIZE_MAX, Handler, xattr_name
+from broker.kernel.tracee import AT_FDCWD
+from broker.mirror.setid import ByChmod, ByChown, Rule
+from broker.syscalls import permission
+from broker.syscalls.attributes import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW, XATTR_SIZE_MAX, Handler, xattr_name
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Reply, Return
 from broker.table import RANGE_END, RANGE_START
 
 
-def change_with(*, follow: bool = True, flags: int | None = None, memory: Mapping[int, int] | None = None) -> Handler:
-    """A handler for one path: `flags` is the argument with AT_SYMLINK_NOFOLLOW, `memory` are pointers to values
-    that the caller passes, with their sizes. An empty path (AT_EMPTY_PATH) and none (futimens(3)) mean dirfd."""
+def chmod_with(*, flags: int | None = None) -> Handler:
+    """A handler of the chmod(2) family: `flags` is the argument with AT_SYMLINK_NOFOLLOW and AT_EMPTY_PATH."""
+    return _change_with(lambda call: ByChmod(), flags=flags)
+
+
+def chown_with(*, follow: bool = True, flags: int | None = None) -> Handler:
+    """A handler of the chown(2) family."""
+    return _change_with(lambda call: ByChown(permission.writer(call.caller)), follow=follow, flags=flags)
+
+
+def utime_with(memory: Mapping[int, int], *, flags: int | None = None) -> Handler:
+    """A handler of the utime(2) family; `memory` are the pointers to times, with their sizes."""
+    return _change_with(lambda call: None, flags=flags, memory=memory)
+
+
+def _change_with(
+    rule: Callable[[Call], Rule | None],
+    *,
+    follow: bool = True,
+    flags: int | None = None,
+    memory: Mapping[int, int] | None = None,
+) -> Handler:
+    """A handler for one path. An empty one (AT_EMPTY_PATH) and none (futimens(3)) mean the dirfd."""
 
     async def handler(call: Call) -> Reply:
         index = call.row.paths[0][1]
         if not call.unsigned(index) or not call.path():
-            return await _change_descriptor(call, call.dirfd(), {}, _buffers(call, memory))
+            if call.dirfd() != AT_FDCWD:
+                return await _change_descriptor(call, call.dirfd(), _buffers(call, memory), rule(call))
+            if call.unsigned(index) and flags is not None and call.integer(flags) & AT_EMPTY_PATH:
+                return await _change_working_directory(call, _buffers(call, memory), rule(call))
+            return Continue()
         wanted = follow and not (flags is not None and call.integer(flags) & AT_SYMLINK_NOFOLLOW)
         target = await call.resolve(follow=wanted)
         if target.native:
@@ -31,14 +58,21 @@ def change_with(*, follow: bool = True, flags: int | None = None, memory: Mappin
             return call.act({index: real}, buffers=buffers, identity=identity)
 
         call.protect()
-        return Return(act(target.real) if target.mirror is None else await target.mirror.change(target.path, act))
+        if target.mirror is None:
+            return Return(act(target.real))
+        return Return(await target.mirror.change(target.path, act, rule=rule(call)))
 
     return handler
 
 
-async def change_descriptor(call: Call) -> Reply:
-    """fchmod(2), fchown(2)."""
-    return await _change_descriptor(call, call.integer(0), {}, {})
+async def fchmod(call: Call) -> Reply:
+    """fchmod(2)."""
+    return await _change_descriptor(call, call.integer(0), {}, ByChmod())
+
+
+async def fchown(call: Call) -> Reply:
+    """fchown(2)."""
+    return await _change_descriptor(call, call.integer(0), {}, ByChown(permission.writer(call.caller)))
 
 
 def setxattr_with(*, follow: bool) -> Handler:
@@ -99,27 +133,46 @@ async def xattr_of_descriptor(call: Call) -> Reply:
 
 
 async def _change_descriptor(
-    call: Call, number: int, paths: Mapping[int, bytes], buffers: Mapping[int, bytes | bytearray]
+    call: Call, number: int, buffers: Mapping[int, bytes | bytearray], rule: Rule | None
 ) -> Reply:
     """The same call on a copy of the descriptor, so that the kernel judges the descriptor as well."""
     target = call.descriptor_target(number)
     status = call.tracee.file_status(number) if number >= 0 else None
     if target.mirror is None or status is None or status.st_nlink == 0:
         return Continue()
-    identity = call.identity()
     file = native.get_descriptor(call.tracee.tid, number)
-    fd_index = call.row.paths[0][0] if call.row.paths else 0
+    writing = RANGE_START <= number <= RANGE_END
+    return await _change_open(call, target, file, buffers, rule, writing=writing)
+
+
+async def _change_working_directory(call: Call, buffers: Mapping[int, bytes | bytearray], rule: Rule | None) -> Reply:
+    target = call.descriptor_target(AT_FDCWD)
+    if target.mirror is None or call.tracee.is_removed(AT_FDCWD):
+        return Continue()
+    file = os.open(b"/proc/%d/cwd" % call.tracee.tid, os.O_PATH | os.O_CLOEXEC)
+    return await _change_open(call, target, file, buffers, rule, writing=False)
+
+
+async def _change_open(
+    call: Call,
+    target: Target,
+    file: int,
+    buffers: Mapping[int, bytes | bytearray],
+    rule: Rule | None,
+    *,
+    writing: bool,
+) -> Reply:
+    """Make the call on a descriptor of ours, `file`, which is closed."""
+    identity = call.identity()
+    fd_index = (call.row.paths[0][0] or 0) if call.row.paths else 0
+
+    def act(real: bytes) -> int:
+        return call.act({}, buffers={**buffers, **_empty(call)}, integers={fd_index: file}, identity=identity)
+
+    assert target.mirror is not None
     try:
         call.protect()
-        return Return(
-            await target.mirror.change(
-                target.path,
-                lambda real: call.act(
-                    {}, buffers={**buffers, **_empty(call)}, integers={fd_index or 0: file}, identity=identity
-                ),
-                writing=RANGE_START <= number <= RANGE_END,
-            )
-        )
+        return Return(await target.mirror.change(target.path, act, writing=writing, rule=rule))
     finally:
         os.close(file)
 

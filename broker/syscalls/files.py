@@ -15,6 +15,7 @@ from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
 from broker.mirror.mirror import is_writing
 from broker.namespace.resolve import Kind
+from broker.syscalls import permission
 from broker.syscalls.arguments import verdict
 from broker.syscalls.call import Call, Target
 from broker.syscalls.descriptors import hidden_prefixes
@@ -68,7 +69,10 @@ async def truncate(call: Call) -> Reply:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     identity = call.identity()
     call.protect()
-    return Return(await target.mirror.truncate(target.path, lambda real: call.act({0: real}, identity=identity)))
+    writer = permission.writer(call.caller)
+    return Return(
+        await target.mirror.truncate(target.path, lambda real: call.act({0: real}, identity=identity), writer)
+    )
 
 
 async def _open(call: Call, flags: int, mode: int, how: int = 0) -> Reply:
@@ -83,12 +87,23 @@ async def _open(call: Call, flags: int, mode: int, how: int = 0) -> Reply:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     if target.resolved.seen and target.resolved.seen.kind is not Kind.DIRECTORY and flags & os.O_DIRECTORY:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if creating and target.resolved.seen:
+        _require_own(call, target)
     call.services.lane.handed_out()
     if flags & os.O_PATH:
         return await redirect_open(call, target, flags)
     if target.resolved.seen and target.resolved.seen.kind is Kind.SYMLINK:
         raise OSError(errno.EEXIST if exclusive else errno.ELOOP, "")
     return await _install(call, target, flags, mode)
+
+
+def _require_own(call: Call, target: Target) -> None:
+    """EACCES for O_CREAT on what others have put into a sticky folder (fs.protected_regular, fs.protected_fifos)."""
+    if target.mirror is None or target.is_directory:
+        return
+    folder, file = os.stat(os.path.dirname(target.real)), os.lstat(target.real)
+    if not call.services.protected.may_create_over(call.caller.fsuid, folder, file):
+        raise permission.forbidden()
 
 
 def _show_prefix(call: Call, target: Target, flags: int) -> Reply:
@@ -106,9 +121,14 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     identity = call.identity()
     mode = call.umask(mode) if flags & os.O_CREAT else 0
 
+    made = 0  # the inode that the last open has made
+
     def act(real: bytes, wanted: int) -> int:
+        nonlocal made
         arguments = (AT_FDCWD, real, wanted | os.O_CLOEXEC | os.O_NOFOLLOW, mode, 0, 0)
-        return native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, identity)
+        file = native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, identity)
+        made = os.fstat(file).st_ino if wanted & os.O_CREAT else 0
+        return file
 
     cloexec = bool(flags & os.O_CLOEXEC)
     if target.mirror is None or await _is_fifo(target):
@@ -116,13 +136,20 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     if target.missing or flags & os.O_TRUNC:
         call.protect()
     mirror = target.mirror
-    file = await mirror.open(target.path, flags, act)
-    ranged = is_writing(flags) and stat.S_ISREG(os.fstat(file).st_mode)
-    undo = (lambda: mirror.unlink(target.path, _unlink_as_broker)) if target.missing else None
+    file = await mirror.open(target.path, flags, act, permission.writer(call.caller))
+    status = os.fstat(file)
+    ranged = stat.S_ISREG(status.st_mode) and (
+        is_writing(flags) or bool(mirror.shown(target.path, status.st_ino).set_id)
+    )
+    undo = (lambda: mirror.unlink(target.path, lambda real: _unlink_untouched(real, made))) if made else None
     return InstallFd(file, cloexec, ranged, undo=undo)
 
 
-def _unlink_as_broker(real: bytes) -> int:
+def _unlink_untouched(real: bytes, ino: int) -> int:
+    """Remove a file that the broker has made, unless by now the name is another's or somebody has written to it."""
+    status = os.lstat(real)
+    if status.st_ino != ino or status.st_size:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.unlink(real)
     return 0
 

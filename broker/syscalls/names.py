@@ -6,6 +6,7 @@ import errno
 import os
 
 from broker.mirror.mirror import Mirror
+from broker.syscalls import permission
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Reply, Return
 
@@ -80,9 +81,7 @@ async def unlink(call: Call) -> Reply:
     if not target.resolved.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     _require_name(target)
-    if target.is_directory:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    if target.resolved.trailing:
+    if target.resolved.trailing and not target.is_directory:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def act(real: bytes) -> int:
@@ -101,8 +100,6 @@ async def rmdir(call: Call) -> Reply:
     if not target.resolved.name:
         raise OSError(_unnamed(call), "")
     _require_name(target)
-    if not target.is_directory:
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
     def act(real: bytes) -> int:
         return call.act({path: real}, identity=identity)
@@ -158,6 +155,11 @@ async def link(call: Call) -> Reply:
     def act(real_old: bytes, real_new: bytes) -> int:
         return call.act({first: real_old, second: real_new}, integers=plain, identity=identity)
 
+    if old.mirror is not None and old.mirror is new.mirror:
+        status = os.lstat(old.real)
+        mode = status.st_mode | old.mirror.shown(old.path, status.st_ino).set_id
+        if not call.services.protected.may_link(permission.writer(call.caller), status.st_uid, mode):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
     plain = {4: 0} if call.row.name == "linkat" else {}
     call.protect()
     if old.mirror is None:

@@ -35,7 +35,7 @@ async def chdir(call: Call) -> Reply:
     if target.native:
         return Continue()
     if not target.is_directory:
-        return Fail(errno.ENOTDIR)
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     _require(call, target, os.X_OK)
     call.services.lane.handed_out()
     call.services.lane.forget_links()
@@ -92,7 +92,7 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
     if interpreter is None and (target.native or not path):
         return Continue()
     if target.is_directory:
-        return Fail(errno.EACCES)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     call.services.lane.handed_out()
     number = _EXECVEAT[call.trapped.arch]
     end = call.unsigned(call.row.paths[0][1]) + len(path)
@@ -102,9 +102,14 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
             if needed.is_directory:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             _require(call, needed, os.X_OK)
-        call.services.scripts[call.tracee.status.tgid] = b"\0".join((*interpreter, _shown(call, path, target), b""))
+        scripts, asking = call.services.scripts, call.tracee.status.tgid
         helper = os.open(call.services.helper, os.O_RDONLY | os.O_CLOEXEC)
-        return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
+        scripts[asking] = b"\0".join((*interpreter, _shown(call, path, target), b""))
+
+        async def forget() -> None:
+            scripts.pop(asking, None)
+
+        return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0), undo=forget)
     if target.mirror is not None:
         await target.mirror.require(target.path)
     _require(call, target, os.X_OK)

@@ -52,6 +52,8 @@ class Redirect:
     arguments: tuple[int, int, int, int, int, int]
     fd_argument: int = 0
     failure: int = 0
+    undo: Callable[[], Awaitable[object]] | None = None
+    """Takes back what was made ready, when the call fails."""
 
 
 Reply = Continue | Return | Fail | InstallFd | Redirect

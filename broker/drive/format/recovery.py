@@ -5,8 +5,8 @@ from __future__ import annotations
 from base64 import b32decode, b32encode
 from hashlib import sha256
 
-from broker.drive.errors import Malformed
-from broker.drive.format.identity import SECRET_SIZE
+from broker.drive.errors import Malformed, WrongKey
+from broker.drive.format.identity import SECRET_SIZE, Identity, PublicRecord
 
 _LETTERS = SECRET_SIZE * 8 // 5
 _CHECK = 4
@@ -34,6 +34,14 @@ def parse_recovery_code(text: str) -> bytes:
     if _check(secret) != letters[_LETTERS:]:
         raise Malformed("a letter of the recovery code is wrong: compare it with what was written down")
     return secret
+
+
+def recover_identity(secret: bytes, server: str, record: PublicRecord) -> Identity:
+    """The identity whose public record the server at `server` keeps; WrongKey if the code was that of another."""
+    identity = Identity(secret, record.name, server, record.server_id)
+    if identity.record != record:
+        raise WrongKey(f"the recovery code is not that of {record.name} on this server")
+    return identity
 
 
 def _check(secret: bytes) -> str:

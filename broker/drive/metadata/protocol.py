@@ -26,12 +26,11 @@ class PutNode:
 class PutEntry:
     """A name as it shall be: its version is one more than what is there (a tombstone counts, nothing counts as 0).
 
-    With `child` None the name goes: a tombstone stays. When the last name of a node goes, so does the node.
+    With `child` None the name goes: a tombstone stays. When the last name of a node goes, so does the node; a folder
+    must be empty then (FolderNotEmpty). The epoch is that of the parent, or for a tombstone that of the entry before.
     """
 
     entry: Entry
-    empty_only: bool = True
-    """A folder that loses its name must be empty (FolderNotEmpty), whether the name goes or is taken by another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +121,11 @@ class MetadataStore(Protocol):
         """The chunks of that version; NodeChanged when it is another one, Missing when it is gone."""
         ...
 
-    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk]) -> None:
-        """Announce uploads, so that they are known to the collection; QuotaExceeded before anything is sent."""
+    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk], home: NodeId | None = None) -> None:
+        """Announce uploads, so that they are known to the collection; a commit refers to nothing else.
+
+        QuotaExceeded before anything is sent. `home` is that of the node they are for; None is the user's own.
+        """
         ...
 
     async def commit(self, commit: Commit) -> Committed:

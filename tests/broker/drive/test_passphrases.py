@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from broker.drive.passphrases import FILE, NEW_FILE, NoPassphrase, Passphrases
+from broker.drive.keyring import KeyringError
+from broker.drive.passphrases import FILE, NEW_FILE, Passphrases
 from tests.programs.terminal import Terminal
 
 ROOT = Path(__file__).parents[3]
@@ -28,6 +29,7 @@ def test_from_a_file(tmp_path: Path) -> None:
     assert passphrases.existing("key") == "correct horse "
     assert passphrases.for_new() == "correct horse "
     assert passphrases.replacement() == "battery staple"
+    assert Passphrases({FILE: str(old)}, file=str(new)).existing("key") == "battery staple"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\n"])
@@ -36,7 +38,7 @@ def test_a_file_without_a_passphrase(tmp_path: Path, content: bytes | None) -> N
     path = tmp_path / "passphrase"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(NoPassphrase, match=str(path)):
+    with pytest.raises(KeyringError, match=str(path)):
         Passphrases({FILE: str(path)}).for_new()
 
 
@@ -63,6 +65,17 @@ def test_a_new_one_is_typed_twice(first: bytes, again: bytes | None, shown: byte
             terminal.send(again + b"\n")
         terminal.expect(shown)
         terminal.wait()
+
+
+def test_a_session_without_a_terminal_of_its_own() -> None:
+    """The broker is in another session than the shell: it asks on the terminal that it was given."""
+    alone = ["setsid", "--wait", *_program("Passphrases({}).existing('/k') == 'open sesame'")]
+    with Terminal(alone, os.environ, ROOT) as terminal:
+        terminal.expect(b"Passphrase of /k: ")
+        terminal.send(b"open sesame\n")
+        terminal.expect(b"got True")
+        assert terminal.wait() == 0
+        assert b"sesame" not in terminal.transcript
 
 
 def test_nobody_to_ask() -> None:

@@ -17,6 +17,7 @@ from remotes.plans import Plan
 
 from broker.mirror.content import Quiet
 from broker.mirror.mirror import Mirror
+from broker.mirror.setid import ByChmod, Writer
 from broker.remotes.checking import Checked
 from broker.remotes.protocol import Changes, NotFound, Remote
 from broker.remotes.registry import open_file
@@ -25,6 +26,7 @@ from broker.settings import RemoteSettings
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 FOREVER = 3600.0
 """A ttl in which nothing is asked twice but by open."""
+ROOT = Writer(0, (), True, True)
 
 
 def opening(mode: int = 0o644) -> Callable[[bytes, int], int]:
@@ -87,7 +89,7 @@ class Drive:
 
     async def open(self, path: bytes, flags: int = os.O_RDONLY, mode: int = 0o644) -> int:
         await self.walk(path)
-        return await self.mirror.open(path, flags, opening(mode))
+        return await self.mirror.open(path, flags, opening(mode), ROOT)
 
     async def close(self, file: int) -> None:
         """close(2) of a descriptor that was written through: pushed first, as the handler does."""
@@ -154,7 +156,7 @@ class Drive:
 
     async def chmod(self, path: bytes, mode: int) -> None:
         await self.stat(path)
-        await self.mirror.change(path, calling(os.chmod, mode))
+        await self.mirror.change(path, calling(os.chmod, mode), rule=ByChmod())
 
     async def flush(self) -> list[bytes]:
         return await self.mirror.writeback.flush()

@@ -11,9 +11,10 @@ import pytest
 from remotes.memory import ALL, Memory
 from remotes.plans import Plan
 
+from broker.mirror.setid import ByChmod, ByChown, Writer
 from broker.remotes.protocol import BadAnswer, Capabilities, Changes, Unavailable
 
-from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, on_descriptor, store
+from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, on_descriptor, opening, store
 
 
 async def test_changes_go_through(drives: Drives, memory: Memory, plan: Plan) -> None:
@@ -54,7 +55,7 @@ async def test_a_refused_change_is_taken_back(drives: Drives, memory: Memory, pl
 
 
 async def changed_by_descriptor(drive: Drive, path: bytes, file: int, mode: int) -> None:
-    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=True)
+    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=True, rule=ByChmod())
 
 
 async def test_set_id_bits_go_to_the_remote_alone(drives: Drives, memory: Memory) -> None:
@@ -191,3 +192,35 @@ async def test_a_change_meets_a_replacement(drives: Drives, memory: Memory) -> N
         assert found is not None and found.st_mode & 0o777 == 0o600
         await memory.set_attributes(b"f", Changes(mode=0o604))
         assert await drive.read(b"f") == b"newer"
+
+
+@pytest.mark.parametrize("capable", [False, True])
+async def test_what_is_written_takes_set_id_bits_away(drives: Drives, memory: Memory, capable: bool) -> None:
+    """From the remote too, unless CAP_FSETID keeps them; not what was given after the writing (`install -m 4755`)."""
+    writer = Writer(1234, (1234,), capable, owns_all=False)
+    await store(memory, b"f", b"x", mode=0o6775)
+    async with drives() as drive:
+        file = await drive.mirror.open(b"f", os.O_RDWR, opening(), writer)
+        os.write(file, b"y")
+        await drive.close(file)
+        await drive.flush()
+        assert memory._find(b"f").mode & 0o7777 == (0o6775 if capable else 0o775)
+        file = await drive.mirror.open(b"f", os.O_RDWR, opening(), writer)
+        os.write(file, b"z")
+        await changed_by_descriptor(drive, b"f", file, 0o4755)
+        await drive.close(file)
+        await drive.flush()
+        assert (memory._find(b"f").mode & 0o7777, content_of(memory, b"f")) == (0o4755, b"z")
+
+
+async def test_times_leave_set_id_bits_and_an_owner_takes_them(drives: Drives, memory: Memory) -> None:
+    """utimensat(2) that changes nothing leaves them; chown(2) that changes nothing does not, nor may everybody."""
+    await store(memory, b"f", b"x", mode=0o4755)
+    owner = memory._find(b"f").uid
+    async with drives() as drive:
+        await drive.mirror.change(b"f", lambda real: 0)
+        assert memory._find(b"f").mode & 0o7777 == 0o4755
+        with pytest.raises(PermissionError):
+            await drive.mirror.change(b"f", lambda real: 0, rule=ByChown(Writer(owner + 1, (), True, False)))
+        await drive.mirror.change(b"f", lambda real: 0, rule=ByChown(Writer(owner + 1, (), True, True)))
+        assert memory._find(b"f").mode & 0o7777 == 0o755

@@ -167,7 +167,7 @@ async def test_a_truncation_that_came_to_nothing_loses_no_zeros(
     await store(memory, b"f", b"x" + b"\0" * 200_000)
     async with drives() as drive:
 
-        def full(file: int) -> None:
+        def full(file: int, writer: object) -> None:
             raise OSError(errno.ENOSPC, "no watches left")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):

@@ -173,7 +173,7 @@ async def test_nothing_is_emptied_before_it_is_dirty(
     async with drives() as drive:
         assert await drive.read(b"f") == b"content"
 
-        def full(file: int) -> None:
+        def full(file: int, writer: object) -> None:
             raise OSError(28, "no watches left")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):

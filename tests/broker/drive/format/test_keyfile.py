@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
 from broker.drive.format.identity import Identity, new_identity
 from broker.drive.format.keyfile import HEADER, Protection, decode_key_file, encode_key_file, lock
-from broker.drive.format.recovery import parse_recovery_code, recovery_code
+from broker.drive.format.recovery import parse_recovery_code, recover_identity, recovery_code
 
 CHEAP = Protection(b"salt" * 4, memory=64, iterations=1, lanes=1)
 """Argon2id with costs that only a test can want."""
@@ -105,6 +106,16 @@ def test_a_wrong_letter_in_a_recovery_code(secret: bytes, at: int, letter: str) 
     if typed != letters:
         with pytest.raises(Malformed, match="a letter"):
             parse_recovery_code(typed)
+
+
+def test_an_identity_comes_back_from_its_recovery_code() -> None:
+    """With the record that the server keeps; that of another user, or under another name, is refused."""
+    identity, other = _identity(), _identity()
+    secret = parse_recovery_code(recovery_code(identity.secret))
+    assert recover_identity(secret, identity.server, identity.record) == identity
+    for record in (other.record, replace(identity.record, name="bob")):
+        with pytest.raises(WrongKey, match="recovery code"):
+            recover_identity(secret, identity.server, record)
 
 
 @pytest.mark.parametrize("typed", ["", "ABCD", "A" * 35, "A" * 37, "A" * 35 + "!", "é" * 36])

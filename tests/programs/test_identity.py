@@ -1,0 +1,67 @@
+"""As whom a call acts: generated cases of identity, owner, mode and call, each refused and allowed as natively."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+
+from . import privileges
+from .conftest import SOURCES
+from .harness import Pair, Place
+from .privileges import WHO
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+PATHS = int(os.environ.get("SECCOMP_DRIVE_IDENTITY_PATHS", "2"))
+"""Pairs of folder and file for each identity, of 240; of calls that change nothing five times as many."""
+
+
+def compare(pair: Pair, kind: str, who: tuple[str, ...], seed: int) -> list[str]:
+    """Run the calls of one kind as each of `who`; the differences, native and on the drive."""
+    cases: list[dict[str, Any]] = []
+
+    def setup(place: Place) -> None:
+        place.drive.chmod(0o755)
+        cases.clear()
+        for index, name in enumerate(who):
+            wanted = privileges.paths(PATHS * 5 if kind == "looking" else PATHS, seed + index)
+            calls = getattr(privileges, kind)
+            if kind == "looking":
+                privileges.make(place.drive / str(index), wanted)
+                listed = [[f"{path} {key}", made] for path in wanted for key, made in calls(path).items()]
+                cases.append({"who": name, "top": f"{pair.prefix}/{index}", "calls": listed})
+                continue
+            for path in wanted:
+                for number, (key, made) in enumerate(calls(path).items()):
+                    top = f"{index}-{path.replace('/', '-')}-{number}"
+                    privileges.make(place.drive / top, [path])
+                    cases.append({"who": name, "top": f"{pair.prefix}/{top}", "calls": [[f"{path} {key}", made]]})
+        (place.work / "cases").write_text(json.dumps(cases))
+
+    command = ["/usr/bin/python3", str(SOURCES / "identities.py"), f"{pair.base}/work/cases"]
+    native, drive = pair.outcomes(command, setup=setup, seconds=300)
+    assert len(native.stdout.splitlines()) == sum(len(case["calls"]) for case in cases), native.stdout[-500:]
+    differing = [
+        f"native {one}\n drive {two}"
+        for one, two in zip(native.stdout.splitlines(), drive.stdout.splitlines(), strict=True)
+        if one != two
+    ]
+    trees = set(native.trees["drive"]), set(drive.trees["drive"])
+    return differing + [
+        f"only {side}: {line}"
+        for side, extra in (("native", trees[0] - trees[1]), ("drive", trees[1] - trees[0]))
+        for line in sorted(extra)
+    ]
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("kind", ["looking", "changing"])
+def test_generated(pair: Pair, kind: str, who: str) -> None:
+    """Every family of calls, by every kind of caller."""
+    differing = compare(pair, kind, (who,), WHO.index(who))
+    if differing:
+        pytest.fail(f"{len(differing)} differ:\n" + "\n".join(differing[:40]))
