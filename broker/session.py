@@ -81,7 +81,12 @@ async def mirrors_of(
 def mirror_directory(settings: Settings, mount: MountSettings) -> str:
     """Where the mirror of a mount is kept: one for each prefix and remote."""
     key = hashlib.blake2b(mount.prefix + b"\0" + mount.remote.url.encode(), digest_size=12).hexdigest()
-    return os.path.join(settings.cache_directory, "mirrors", key)
+    return os.path.join(mirrors_directory(settings), key)
+
+
+def mirrors_directory(settings: Settings) -> str:
+    """What is private: mirrors with their ledgers."""
+    return os.path.join(settings.cache_directory, "mirrors")
 
 
 async def _serve(
@@ -196,14 +201,16 @@ def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:
         Mount(number, mount.prefix, mount.remote.url, mount.read_only, mount.ttl)
         for number, mount in enumerate(settings.mounts)
     ]
-    return Mounts(mounts, {number: mirror.tree.root for number, mirror in mirrors.items()})
+    private = os.fsencode(os.path.realpath(mirrors_directory(settings)))
+    return Mounts(mounts, {number: mirror.tree.root for number, mirror in mirrors.items()}, private)
 
 
 def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror], warm: Warm) -> Lane:
+    ours = [SCRIPT_QUESTION, mounts.private] if mounts.private else [SCRIPT_QUESTION]
     return Lane(
         listener,
         TABLE,
-        directories=[mount.prefix for mount in mounts if not mount.is_scheme] + [SCRIPT_QUESTION],
+        directories=[mount.prefix for mount in mounts if not mount.is_scheme] + ours,
         schemes=[mount.prefix for mount in mounts if mount.is_scheme],
         mirrors=[mirror.tree.root for mirror in mirrors],
         parents=list(mounts.parents()),

@@ -9,6 +9,10 @@ import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from broker.kernel import native
+
+_PRCTL, _PR_SET_DUMPABLE = 157, 4
+
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
@@ -43,8 +47,10 @@ class Inherited:
 def detach(null: Iterable[int], keep: Iterable[int]) -> None:
     """Let go of what belongs to the program: /dev/null at `null`, closed above 2 but for `keep`.
 
-    Otherwise the reader of a pipe would wait for us after the program has closed it.
+    Otherwise the reader of a pipe would wait for us after the program has closed it. And keep the program, where it
+    is of the same user, from our memory and descriptors: it cannot trace what is not dumpable (ptrace(2)).
     """
+    native.call(native.AUDIT_ARCH_X86_64, _PRCTL, (_PR_SET_DUMPABLE, 0, 0, 0, 0, 0))
     for number in null:
         _to_null(number)
     start = 3

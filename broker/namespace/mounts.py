@@ -87,11 +87,13 @@ class Mounts:
     place, schemes on one component in any local folder.
 
     `mirrors` maps each mount's number to the absolute real path of its mirror tree: a path into that tree,
-    however spelt, is a drive path.
+    however spelt, is a drive path. `private` is the absolute real path of the folder that they are in with all that
+    is ours alone.
     """
 
-    def __init__(self, mounts: Iterable[Mount], mirrors: Mapping[int, bytes]) -> None:
+    def __init__(self, mounts: Iterable[Mount], mirrors: Mapping[int, bytes], private: bytes | None = None) -> None:
         self._mounts = tuple(mounts)
+        self.private = private
         self._mirrors = tuple((mirrors[mount.number], mount) for mount in self._mounts)
         self._schemes = {mount.prefix: mount for mount in self._mounts if mount.is_scheme}
         prefixes = {mount.prefix: mount for mount in self._mounts if not mount.is_scheme}
@@ -137,6 +139,12 @@ class Mounts:
     def is_above(self, path: bytes) -> bool:
         """Whether a directory prefix or mirror lies below the local `path`, which makes it a folder."""
         return path in self._below
+
+    def is_private(self, place: Place) -> bool:
+        """Whether no program has any business there."""
+        if self.private is None or place.mount is not None:
+            return False
+        return (place.path + b"/").startswith(self.private + b"/")
 
     def parents(self) -> tuple[bytes, ...]:
         """The local folders directly above directory prefixes, whose listings show a prefix."""

@@ -15,6 +15,7 @@ from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Look, Resolved, Seen, resolve
+from broker.syscalls import permission
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
 from broker.syscalls.ways import Way
@@ -256,6 +257,8 @@ class Call:
 
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
+        if self.services.mounts.is_private(place):
+            raise permission.forbidden()
         mirror = None if place.mount is None else self.services.mirrors[place.mount.number]
         return Target(resolved, self.way.real(place), mirror)
 
