@@ -155,19 +155,22 @@ def _wrong(found: Attributes) -> str | None:
         return f"the mode {found.mode:#o}"
     if found.is_symlink and not valid_target(found.target or b""):
         return "a text that no symlink can have"
-    if not all(-_OFF_T <= time < _OFF_T for time in (found.mtime_ns, found.atime_ns)):
+    if not (-_OFF_T <= found.mtime_ns < _OFF_T and -_OFF_T <= found.atime_ns < _OFF_T):
         return "a time that no clock shows"
-    if not all(owner is None or 0 <= owner <= _ID_MAX for owner in (found.uid, found.gid)):
+    if not (0 <= (found.uid or 0) <= _ID_MAX and 0 <= (found.gid or 0) <= _ID_MAX):
         return "an owner that nobody can be"
     if not (0 <= found.nlink < 1 << 32 and 0 <= (found.blocks or 0) < 1 << 54 and 0 <= found.rdev < 1 << 32):
         return "a count of names or blocks, or a device, that there cannot be"
-    if not all(text is None or _is_text(text) for text in (found.version, found.identity)):
+    if not (_is_text(found.version) and (found.identity is None or _is_text(found.identity))):
         return "a version or identity that is no short text"
     return None
 
 
 def _is_text(text: str) -> bool:
-    return len(text) <= _TEXT_MAX and "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        return len(text.encode()) <= _TEXT_MAX and "\0" not in text
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_entry(folder: Path, entry: Entry, seen: set[bytes]) -> None:

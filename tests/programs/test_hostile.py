@@ -32,12 +32,15 @@ def content(name):
 """
 
 
-def _run(drive: FaultyDrive, script: str) -> tuple[object, str]:
+def _run(drive: FaultyDrive, script: str, timeout: float = 60.0) -> tuple[object, str]:
     """What the lines of Python leave in `said`, and what was told on stderr."""
-    mount = f"{drive.prefix}=hostile+{drive.share.as_uri()}"
+    policy = drive.base / "policy.toml"
+    policy.write_text(
+        f'[[mount]]\nprefix = "{drive.prefix}"\nremote = "hostile+{drive.share.as_uri()}"\ntimeout = {timeout}\n'
+    )
     program = f"{ASK}\n{script}\nprint(json.dumps(said))"
     process = subprocess.Popen(
-        [*COMMAND, "exec", "-m", mount, "--", "python3", "-c", program],
+        [*COMMAND, "exec", "-p", str(policy), "--", "python3", "-c", program],
         env=drive.environment,
         cwd=drive.base,
         stdin=subprocess.DEVNULL,
@@ -101,6 +104,13 @@ def test_lying_files(drive: FaultyDrive) -> None:
     assert said == ["EIO", "EIO", "EIO", whole, whole, whole, whole, whole]
     for name in ("shrinking", "growing", "generous"):
         assert len([line for line in err.splitlines() if f"{drive.prefix}/{name} is refused" in line]) == 1
+
+
+def test_slow_is_not_dead(drive: FaultyDrive) -> None:
+    """Little more than a kilobyte a second, three times as long as the remote may be silent: the content is whole."""
+    (drive.share / "slow").write_text("x" * 64 * 60)
+    said, err = _run(drive, "said = len(content('slow'))", timeout=1.0)
+    assert said == 64 * 60 and err == ""
 
 
 def test_a_node_of_many_kinds(drive: FaultyDrive) -> None:

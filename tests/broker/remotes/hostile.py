@@ -1,7 +1,9 @@
-"""A remote that lies, each time in the way that a name in it asks for; all else is the folder of its URL."""
+"""A remote that lies, or is slow, each time in the way that a name in it asks for; all else is the folder of its
+URL."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import stat
 from collections.abc import AsyncIterator, Sequence
@@ -76,6 +78,9 @@ class Hostile(Around):
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         current = (await super().stat(path)).version
+        if path == b"slow":
+            await asyncio.sleep(0.05)
+            length = min(length, 64)
         data = await super().read(path, current, offset, length)
         return data * 3 if path == b"generous" else data
 
