@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Integer, bindparam, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
@@ -21,7 +22,7 @@ _owners = Batched(
 )
 
 
-def _granted_above(keys: ColumnElement[bool]) -> Select[tuple[bytes, int]]:
+def _granted_above(keys: ColumnElement[bool]) -> Select[Any]:
     """The best right of :user for each of the nodes. A node with several names has several folders above it."""
     above = (
         select(nodes.c.id.label("start"), nodes.c.id.label("node"), literal(0, Integer).label("depth"))
@@ -44,7 +45,7 @@ def _granted_above(keys: ColumnElement[bool]) -> Select[tuple[bytes, int]]:
 _granted = Batched(_granted_above, nodes.c.id)
 
 
-def _root_above_folder() -> Select[tuple[bytes]]:
+def _root_above_folder() -> Select[bytes]:
     start = bindparam("id", type_=nodes.c.id.type)
     above = select(start.label("node"), literal(0, Integer).label("depth")).cte("above", recursive=True)
     above = above.union(

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.drive.errors import Cycle, FolderNotEmpty, Malformed, QuotaExceeded
-from broker.drive.metadata import access, before, chunks, granting, rows
+from broker.drive.metadata import access, before, granting, references, rows
 from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.before import Home
 from broker.drive.metadata.outcome import Before, Draft, Outcome, decide
@@ -75,15 +75,19 @@ def commit(connection: Connection, user: UserId, commit: Commit) -> Committed:
 def _check_access(
     connection: Connection, user: UserId, commit: Commit, found: Before, locked: Mapping[NodeId, Home]
 ) -> None:
-    """As things are before the commit: who may not see a node cannot give it a name either."""
+    """As things are before the commit: who may not see a node cannot give it a name either.
+
+    What is not there and what must not be seen fail at the same step, so that the answer does not tell them apart.
+    """
     owners = {id: locked[held.stored.home].owner for id, held in found.nodes.items()}
     if all(owner == user for owner in owners.values()):
         return
     rights = access.rights_by_owner(connection, user, owners)
+    new = {change.node.id for change in commit.changes if isinstance(change, PutNode)} - found.nodes.keys()
     for change in commit.changes:
         if isinstance(change, PutNode | PutEntry):
             for id in before.concerned([change]):
-                if id in found.nodes:
+                if id not in new:
                     access.require(rights, id, Right.WRITE)
 
 
@@ -146,10 +150,10 @@ def _write_contents(
             if change.content:
                 connection.execute(_insert_contents, {"node": id, "sealed": change.content})
         if change.chunks is not None and (change.chunks or draft.before is not None):
-            for home, bytes in chunks.refer(connection, user, draft, change.chunks, now_ns).items():
+            for home, bytes in references.refer(connection, user, draft, change.chunks, now_ns).items():
                 grown[home] = grown.get(home, 0) + bytes
     for draft in outcome.gone():
-        freed = chunks.release(connection, draft.node.id, now_ns)
+        freed = references.release(connection, draft.node.id, now_ns)
         grown[draft.home] = grown.get(draft.home, 0) - freed
     return grown
 

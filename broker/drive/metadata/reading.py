@@ -40,7 +40,7 @@ _page = (
 )
 
 
-def _everything_below() -> Select[tuple[object, ...]]:
+def _everything_below() -> Select[*tuple[object, ...]]:
     """Folders below :folder by recursion; of these the living entries, from a place on."""
     start = bindparam("folder", type_=nodes.c.id.type)
     below = select(start.label("node"), literal(0, Integer).label("depth")).cte("below", recursive=True)

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    func,
     insert,
     inspect,
     select,
@@ -31,6 +32,10 @@ from broker.drive.metadata.clock import now_ns
 
 VERSION = 1
 """Of the tables below. A change of them needs a step in migrations.py."""
+
+
+_CREATING = 0x5EC0
+"""PostgreSQL's number for "the tables are being made": before there is a table, there is no row to lock."""
 
 
 class State(IntEnum):
@@ -214,8 +219,23 @@ leases = Table(
 """Locks over several transactions, which end by themselves when their holder has died."""
 
 
+inventory = Table(
+    "inventory",
+    metadata,
+    Column("scan", Bytes, primary_key=True),
+    Column("blob", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What the blob store has, while a check compares it with what it should have."""
+
+
 def create(connection: Connection) -> None:
-    """All tables and the store's identity, in an empty database."""
+    """All tables and the store's identity, unless somebody else has made them just now."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
+    if found_version(connection) is not None:
+        return
     metadata.create_all(connection)
     row = {"id": 1, "version": VERSION, "server_id": os.urandom(16), "created_ns": now_ns()}
     connection.execute(insert(store).values(row))

@@ -8,10 +8,11 @@ from sqlalchemy import Connection, bindparam, select
 
 from broker.drive.errors import Malformed, Missing
 from broker.drive.format.commits import node_is_signed
-from broker.drive.metadata import accounts, chunks, committing, granting, reading, schema
+from broker.drive.metadata import accounts, committing, granting, reading, references, schema
 from broker.drive.metadata.accounts import SqlAccounts, Terms
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.protocol import Commit, Committed, Listed, PutNode, Usage
+from broker.drive.metadata.serving import Accounts, UserStore
 from broker.drive.metadata.validation import check_chunks, check_commit, check_ids, check_names
 from broker.drive.records import (
     BlobName,
@@ -40,10 +41,10 @@ class SqlStore:
         self._signed = signed
 
     @property
-    def accounts(self) -> SqlAccounts:
+    def accounts(self) -> Accounts:
         return self._accounts
 
-    def for_user(self, user: UserId) -> SqlUserStore:
+    def for_user(self, user: UserId) -> UserStore:
         return SqlUserStore(self.database, user, self._signed)
 
     async def check(self) -> None:
@@ -113,11 +114,11 @@ class SqlUserStore:
 
     async def chunks(self, id: NodeId, version: int) -> Sequence[Chunk]:
         check_ids([id])
-        return await self._database.read(chunks.of, self._user, id, version)
+        return await self._database.read(references.of, self._user, id, version)
 
-    async def reserve(self, operation: OperationId, chunks_: Sequence[Chunk], home: NodeId | None = None) -> None:
-        check_chunks(chunks_)
-        await self._database.write_durably(chunks.reserve, self._user, chunks_, home)
+    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk], home: NodeId | None = None) -> None:
+        check_chunks(chunks)
+        await self._database.write_durably(references.reserve, self._user, chunks, home)
 
     async def commit(self, commit: Commit) -> Committed:
         check_commit(commit)
@@ -142,10 +143,10 @@ class SqlUserStore:
         return await self._database.read(_usage, self._user)
 
     async def readable(self, blobs: Sequence[BlobName]) -> Sequence[BlobName]:
-        return await self._database.read(chunks.readable, self._user, blobs)
+        return await self._database.read(references.readable, self._user, blobs)
 
     async def expected(self, blob: BlobName) -> int:
-        return await self._database.read(chunks.expected, self._user, blob)
+        return await self._database.read(references.expected, self._user, blob)
 
     async def close(self) -> None:
         """The database stays open for other users: `SqlStore.close`."""

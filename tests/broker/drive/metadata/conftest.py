@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from broker.drive.metadata.store import SqlStore, open_store
+from broker.drive.metadata.store import open_store
+from tests.broker.drive.metadata.helpers import Test, WithStore
 from tests.broker.drive.metadata.postgresql import Server, running
 
 
@@ -27,11 +27,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return server.new_database()
 
 
-Test = Callable[[SqlStore], Coroutine[Any, Any, None]]
-
-
 @pytest.fixture
-def with_store(url: str) -> Callable[[Test], None]:
+def with_store(url: str) -> WithStore:
     """Run a coroutine function on a new store. Nodes need no signatures."""
 
     def run(test: Test) -> None:

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
+import pytest
+
+from broker.drive.blobs.protocol import StoredBlob
+from broker.drive.errors import DriveError
 from broker.drive.format.bodies import Body
 from broker.drive.format.identity import Identity, new_identity
 from broker.drive.format.nodes import seal_node
 from broker.drive.metadata.protocol import Change, Commit, Committed, PutEntry, PutGrant, PutNode
 from broker.drive.metadata.store import SqlStore, SqlUserStore
 from broker.drive.records import BlobName, Chunk, Entry, Grant, Kind, Node, NodeId, OperationId, Right, Token, UserId
+
+Test = Callable[[SqlStore], Coroutine[Any, Any, None]]
+WithStore = Callable[[Test], None]
+"""Runs a test on a new store."""
 
 
 def operation() -> OperationId:
@@ -85,6 +95,15 @@ class Client:
         ((found),) = await self.store.lookup([(parent, token(name))])
         return found[0].version + 1 if found else 1
 
+    async def put_content(self, node: Node, *chunks: Chunk) -> Node:
+        """The next version of a node, with chunks that are announced first unless the node has them."""
+        has = {chunk.blob for chunk in await self.store.chunks(node.id, node.version)}
+        home = (await self.store.nodes([node.id]))[node.id].home
+        await self.store.reserve(operation(), [chunk for chunk in chunks if chunk.blob not in has], home)
+        new = following(node)
+        await self.commit(PutNode(new, chunks))
+        return new
+
     async def names(self, folder: NodeId) -> dict[Token, NodeId]:
         listed = await self.store.list(folder, limit=100_000)
         return {entry.token: stored.node.id for entry, stored in listed.entries}
@@ -108,3 +127,30 @@ async def register(store: SqlStore, name: str | None = None) -> Client:
     identity, root = identity_and_root(await store.accounts.server_id(), name or f"user-{os.urandom(8).hex()}")
     user = await store.accounts.register(identity.record.encode(), root)
     return Client(identity, store.for_user(user.id), root.node)
+
+
+class Blobs:
+    """A blob store in a dictionary: sizes only."""
+
+    def __init__(self, sizes: Mapping[BlobName, int] | None = None) -> None:
+        self.sizes = dict(sizes or {})
+
+    def put(self, *chunks: Chunk) -> None:
+        self.sizes |= {chunk.blob: chunk.size for chunk in chunks}
+
+    async def delete(self, names: Sequence[BlobName]) -> None:
+        for name in names:
+            self.sizes.pop(name, None)
+
+    async def list(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        """In pages of two."""
+        found = [StoredBlob(name, size, 0.0) for name, size in self.sizes.items()]
+        for start in range(0, len(found), 2):
+            yield found[start : start + 2]
+
+
+async def refused(error: type[DriveError], awaited: Awaitable[object]) -> None:
+    """It fails like that."""
+    with pytest.raises(DriveError) as caught:
+        await awaited
+    assert type(caught.value) is error, caught.value

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
 from broker.drive.errors import (
     Cycle,
-    DriveError,
     EntryChanged,
     EpochChanged,
     FolderNotEmpty,
@@ -19,19 +17,19 @@ from broker.drive.errors import (
     NodeChanged,
     WrongKind,
 )
-from broker.drive.metadata.protocol import Commit, PutEntry, PutNode
+from broker.drive.metadata.protocol import Commit, PutNode
 from broker.drive.metadata.store import SqlStore
 from broker.drive.records import Kind, NodeId
-from tests.broker.drive.metadata.conftest import Test
-from tests.broker.drive.metadata.helpers import Client, entry, following, new_node, operation, register, token
-
-WithStore = Callable[[Test], None]
-
-
-async def refused(client: Client, error: type[DriveError], *changes: PutNode | PutEntry) -> None:
-    """The commit fails like that."""
-    with pytest.raises(error):
-        await client.commit(*changes)
+from tests.broker.drive.metadata.helpers import (
+    WithStore,
+    entry,
+    following,
+    new_node,
+    operation,
+    refused,
+    register,
+    token,
+)
 
 
 def test_create_and_look_up(with_store: WithStore) -> None:
@@ -69,9 +67,9 @@ def test_a_node_changes_from_the_version_it_is_at(with_store: WithStore) -> None
         second = following(node)
         committed = await alice.commit(PutNode(second))
         assert committed.nodes[node.id].node == second
-        await refused(alice, NodeChanged, PutNode(following(node)))
-        await refused(alice, NodeChanged, PutNode(following(following(second))))
-        await refused(alice, NodeChanged, PutNode(node), entry(alice.home, "other", node.id))
+        await refused(NodeChanged, alice.commit(PutNode(following(node))))
+        await refused(NodeChanged, alice.commit(PutNode(following(following(second)))))
+        await refused(NodeChanged, alice.commit(PutNode(node), entry(alice.home, "other", node.id)))
         assert (await alice.store.nodes([node.id]))[node.id].node == second
 
     with_store(test)
@@ -89,8 +87,8 @@ def test_an_entry_keeps_counting_after_removal(with_store: WithStore) -> None:
         assert found is not None and (found[0].version, found[0].child, found[1]) == (2, None, None)
         assert (await alice.store.list(alice.home)).entries == []
         again = new_node()
-        await refused(alice, EntryChanged, PutNode(again), entry(alice.home, "file", again.id))
-        await refused(alice, EntryChanged, PutNode(again), entry(alice.home, "file", again.id, 2))
+        await refused(EntryChanged, alice.commit(PutNode(again), entry(alice.home, "file", again.id)))
+        await refused(EntryChanged, alice.commit(PutNode(again), entry(alice.home, "file", again.id, 2)))
         await alice.commit(PutNode(again), entry(alice.home, "file", again.id, 3))
         assert await alice.names(alice.home) == {token("file"): again.id}
 
@@ -125,13 +123,13 @@ def test_a_node_needs_a_name(with_store: WithStore) -> None:
     async def test(store: SqlStore) -> None:
         alice = await register(store)
         node, folder = new_node(), new_node(Kind.FOLDER)
-        await refused(alice, Malformed, PutNode(node))
-        await refused(alice, Malformed, PutNode(node), PutNode(folder), entry(folder.id, "file", node.id))
+        await refused(Malformed, alice.commit(PutNode(node)))
+        await refused(Malformed, alice.commit(PutNode(node), PutNode(folder), entry(folder.id, "file", node.id)))
         other = new_node(Kind.FOLDER)
         loop = entry(folder.id, "other", other.id), entry(other.id, "folder", folder.id)
-        await refused(alice, Malformed, PutNode(folder), PutNode(other), *loop)
-        await refused(alice, Missing, entry(alice.home, "none", NodeId(os.urandom(16))))
-        await refused(alice, Missing, PutNode(following(node)), entry(alice.home, "none", node.id))
+        await refused(Malformed, alice.commit(PutNode(folder), PutNode(other), *loop))
+        await refused(Missing, alice.commit(entry(alice.home, "none", NodeId(os.urandom(16)))))
+        await refused(Missing, alice.commit(PutNode(following(node)), entry(alice.home, "none", node.id)))
 
     with_store(test)
 
@@ -156,7 +154,7 @@ def test_a_tree_in_one_commit(with_store: WithStore) -> None:
             file.id,
         }
         removals = entry(alice.home, "outer", None, 2), entry(outer.id, "inner", None, 2)
-        await refused(alice, FolderNotEmpty, *removals)
+        await refused(FolderNotEmpty, alice.commit(*removals))
         await alice.commit(*removals, entry(inner.id, "file", None, 2))
         assert (await alice.store.usage()).nodes == 1
 
@@ -187,13 +185,13 @@ def test_folders_go_only_when_they_are_empty(with_store: WithStore) -> None:
         alice = await register(store)
         folder, file = await alice.folder(alice.home, "folder"), await alice.create(alice.home, "file")
         await alice.create(folder.id, "below")
-        await refused(alice, FolderNotEmpty, entry(alice.home, "folder", None, 2))
+        await refused(FolderNotEmpty, alice.commit(entry(alice.home, "folder", None, 2)))
         over = entry(alice.home, "file", None, 2), entry(alice.home, "folder", file.id, 2)
-        await refused(alice, FolderNotEmpty, *over)
+        await refused(FolderNotEmpty, alice.commit(*over))
         await alice.remove(folder.id, "below")
         await alice.commit(*over)
         assert await alice.names(alice.home) == {token("folder"): file.id}
-        await refused(alice, Missing, entry(folder.id, "below", file.id, 3))
+        await refused(Missing, alice.commit(entry(folder.id, "below", file.id, 3)))
 
     with_store(test)
 
@@ -205,12 +203,12 @@ def test_folders_are_a_tree(with_store: WithStore) -> None:
         alice = await register(store)
         a, b = await alice.folder(alice.home, "a"), await alice.folder(alice.home, "b")
         below = await alice.folder(a.id, "below")
-        await refused(alice, Cycle, entry(alice.home, "a", None, 2), entry(below.id, "a", a.id))
-        await refused(alice, Cycle, entry(alice.home, "a", None, 2), entry(a.id, "a", a.id))
-        await refused(alice, Cycle, entry(alice.home, "again", a.id))
-        await refused(alice, Cycle, entry(a.id, "home", alice.home))
+        await refused(Cycle, alice.commit(entry(alice.home, "a", None, 2), entry(below.id, "a", a.id)))
+        await refused(Cycle, alice.commit(entry(alice.home, "a", None, 2), entry(a.id, "a", a.id)))
+        await refused(Cycle, alice.commit(entry(alice.home, "again", a.id)))
+        await refused(Cycle, alice.commit(entry(a.id, "home", alice.home)))
         both = entry(alice.home, "a", None, 2), entry(alice.home, "b", None, 2)
-        await refused(alice, Cycle, *both, entry(a.id, "b", b.id), entry(b.id, "a", a.id))
+        await refused(Cycle, alice.commit(*both, entry(a.id, "b", b.id), entry(b.id, "a", a.id)))
         await alice.commit(entry(alice.home, "a", None, 2), entry(b.id, "a", a.id))
         assert await alice.names(b.id) == {token("a"): a.id}
 
@@ -223,8 +221,8 @@ def test_files_have_no_entries_and_kinds_stay(with_store: WithStore) -> None:
     async def test(store: SqlStore) -> None:
         alice = await register(store)
         file, new = await alice.create(alice.home, "file"), new_node()
-        await refused(alice, WrongKind, PutNode(new), entry(file.id, "below", new.id))
-        await refused(alice, Malformed, PutNode(replace(following(file), kind=Kind.FOLDER)))
+        await refused(WrongKind, alice.commit(PutNode(new), entry(file.id, "below", new.id)))
+        await refused(Malformed, alice.commit(PutNode(replace(following(file), kind=Kind.FOLDER))))
 
     with_store(test)
 
@@ -237,14 +235,14 @@ def test_entries_are_made_under_the_present_keys(with_store: WithStore) -> None:
         folder = await alice.folder(alice.home, "folder")
         file, other = await alice.create(folder.id, "file"), await alice.create(folder.id, "other")
         rekeyed = following(folder, rekeyed=True)
-        await refused(alice, EpochChanged, PutNode(replace(rekeyed, epoch=3)))
-        await refused(alice, Malformed, PutNode(replace(rekeyed, epoch=1)))
+        await refused(EpochChanged, alice.commit(PutNode(replace(rekeyed, epoch=3))))
+        await refused(Malformed, alice.commit(PutNode(replace(rekeyed, epoch=1))))
         await alice.commit(
             PutNode(rekeyed), entry(folder.id, "file", None, 2), entry(folder.id, "new token", file.id, epoch=2)
         )
         new = new_node()
-        await refused(alice, EpochChanged, PutNode(new), entry(folder.id, "new", new.id))
-        await refused(alice, EpochChanged, entry(folder.id, "other", other.id, 2))
+        await refused(EpochChanged, alice.commit(PutNode(new), entry(folder.id, "new", new.id)))
+        await refused(EpochChanged, alice.commit(entry(folder.id, "other", other.id, 2)))
         await alice.commit(entry(folder.id, "other", None, 2), entry(folder.id, "other token", other.id, epoch=2))
         assert await alice.names(folder.id) == {token("new token"): file.id, token("other token"): other.id}
 
@@ -298,8 +296,8 @@ def test_nothing_is_done_by_halves(with_store: WithStore) -> None:
         new = new_node()
         good = PutNode(new), entry(alice.home, "new", new.id), PutNode(following(file))
         before = await alice.store.list(alice.home), await alice.store.usage()
-        await refused(alice, EntryChanged, *good, entry(alice.home, "file", None, 7))
-        await refused(alice, NodeChanged, *good, PutNode(replace(alice.root, version=9)))
+        await refused(EntryChanged, alice.commit(*good, entry(alice.home, "file", None, 7)))
+        await refused(NodeChanged, alice.commit(*good, PutNode(replace(alice.root, version=9))))
         assert (await alice.store.list(alice.home), await alice.store.usage()) == before
 
     with_store(test)

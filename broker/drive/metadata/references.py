@@ -41,6 +41,15 @@ _rows = Batched(
     ).where(keys),
     chunks.c.blob,
 )
+_locked_rows = Batched(
+    lambda keys: (
+        select(chunks.c.blob, chunks.c.id, chunks.c.size, chunks.c.state, chunks.c.uploader, chunks.c.home)
+        .where(keys)
+        .with_for_update()
+    ),
+    chunks.c.blob,
+)
+"""The collection condemns what has been announced for long: whoever is second must see what the first has done."""
 _insert = insert(chunks)
 _charge = update(homes).where(homes.c.id == bindparam("at")).values(bytes=homes.c.bytes + bindparam("grown"))
 _versions = select(nodes.c.version).where(nodes.c.id == bindparam("node"))
@@ -104,7 +113,7 @@ def refer(
     dropped = [kept for name, kept in live.items() if name not in names]
     grown[home] -= sum(kept.size for kept in dropped)
     added = [chunk for chunk in wanted if chunk.blob not in live]
-    known = {row.blob: row for row in _rows.rows(connection, ((chunk.blob,) for chunk in added))}
+    known = {row.blob: row for row in _locked_rows.rows(connection, ((chunk.blob,) for chunk in added))}
     for chunk in added:
         row = known.get(chunk.blob)
         if row is None or (row.uploader, row.state) != (user, State.RESERVED):
