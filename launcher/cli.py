@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from launcher.say import FAILED, say
+from launcher.usage import UsageError
 
 if TYPE_CHECKING:
     from broker.settings import Settings
@@ -22,6 +23,8 @@ seccomp-drive exec [-p POLICY] [-m PREFIX=REMOTE[,ro]]... [--keep-running] [--] 
 seccomp-drive check [-p POLICY]      what this machine allows, with the remedy for what is missing
 seccomp-drive status [-p POLICY]     mirrors: size; the files that are not pushed yet; conflict copies
 seccomp-drive sync [-p POLICY]       push what a crash left behind
+seccomp-drive serve --meta URL --blobs URL [--listen HOST:PORT]...   an encrypted drive for a team
+seccomp-drive invite --meta URL      an invitation to register there
 
   -p, --policy POLICY               the policy file; otherwise $SECCOMP_DRIVE_POLICY, then
                                     $XDG_CONFIG_HOME/seccomp-drive/policy.toml,
@@ -39,11 +42,9 @@ The exit status is that of CMD; 128+N when signal N ended it; 125 when seccomp-d
 """
 
 _COMMANDS = ("exec", "check", "status", "sync")
+_DRIVE_COMMANDS = ("invite", "serve")
+"""Each a module of launcher/commands with options of its own."""
 _WITH_VALUE = {"-p": "policy", "--policy": "policy", "-m": "mount", "--mount": "mount"}
-
-
-class UsageError(Exception):
-    """The command line is not understood."""
 
 
 @dataclass(slots=True)
@@ -131,8 +132,11 @@ def main(
 ) -> int:
     """Run a command line; the exit status. `session` gives what serves a program under `exec`, `maintenance` what
     looks after mirrors."""
+    words = sys.argv[1:] if words is None else words
+    if words and words[0] in _DRIVE_COMMANDS:
+        return _drive(words[0], words[1:])
     try:
-        arguments = parse(sys.argv[1:] if words is None else words)
+        arguments = parse(words)
     except UsageError as error:
         say(f"{error}; see seccomp-drive --help")
         return FAILED
@@ -146,6 +150,20 @@ def main(
         return 0
     try:
         return _run(arguments, session, maintenance)
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def _drive(command: str, words: Sequence[str]) -> int:
+    from importlib import import_module
+
+    from broker.drive.errors import DriveError
+
+    try:
+        return int(import_module(f"launcher.commands.{command}").run(words))
+    except (UsageError, DriveError) as error:
+        say(str(error))
+        return FAILED
     except KeyboardInterrupt:
         return 128 + 2
 

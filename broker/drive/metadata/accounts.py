@@ -193,7 +193,7 @@ def _logout(connection: Connection, hash: bytes) -> None:
 
 
 def _invite(connection: Connection, hash: bytes) -> None:
-    connection.execute(insert(invitations), {"hash": hash, "created_ns": now_ns(), "used_by": None})
+    connection.execute(insert(invitations).values(hash=hash, created_ns=now_ns(), used_by=None))
 
 
 def _seconds(connection: Connection) -> int:

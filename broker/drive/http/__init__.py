@@ -1,0 +1,1 @@
+"""The drive over HTTP: what crosses it, and the client of a server."""

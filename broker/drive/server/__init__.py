@@ -1,0 +1,1 @@
+"""A server for many users, in front of metadata and blobs."""
