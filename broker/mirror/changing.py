@@ -27,11 +27,22 @@ class Changing:
         self._lookup = lookup
         self._writeback = writeback
 
-    async def change(self, path: Path, act: Act, *, writing: bool, rule: Rule | None = None) -> int:
-        """Let `act` change the node; `writing`: the descriptor that it came through has its close pushed.
+    async def change_written(self, path: Path, act: Act, file: int, rule: Rule | None) -> int:
+        """The same through the descriptor `file`, whose close will push the content and most attributes."""
+        before = os.fstat(file)
+        record = self._ledger.peek(before.st_ino)
+        if record is None or not record.dirty or record.mode & SET_ID:
+            return await self.change(path, act, rule=rule, writing=True)
+        result = act(path)
+        after = os.fstat(file)
+        if _owner(before) != _owner(after) or after.st_mode & SET_ID:
+            async with self._lookup.locked(path):
+                if record := await self._ledger.get(before.st_ino):
+                    await self._tell_change(path, before, after, record, True, (0, 0))
+        return result
 
-        `rule`: the set-id bits that are left, None for all.
-        """
+    async def change(self, path: Path, act: Act, *, rule: Rule | None, writing: bool = False) -> int:
+        """Let `act` change the node; `rule`: the set-id bits that are left, None for all."""
         await self._lookup.look(path)
         async with self._lookup.locked(path):
             before = self._tree.lstat(path)
@@ -105,3 +116,7 @@ class Changing:
             self._tree.restore(path, before)
             raise
         await self._lookup.rebase(path, record.ino, attributes, times=changes.mtime_ns is not None)
+
+
+def _owner(status: os.stat_result) -> tuple[int, int]:
+    return status.st_uid, status.st_gid

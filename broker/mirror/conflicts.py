@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import socket
 import time
 from collections.abc import Collection
 
-from broker.mirror.content import CHUNK
+from broker.mirror.digests import CHUNK, new_digest
 from broker.mirror.placing import join, parent_of
 from broker.remotes.protocol import (
     NAME_MAX,
@@ -37,7 +36,7 @@ async def arrived(remote: Remote, path: Path, ours: Collection[Fingerprint]) -> 
         size = attributes.size
         if not attributes.is_regular or size not in {each for each, _ in ours}:
             return None
-        theirs, offset = hashlib.blake2b(digest_size=32), 0
+        theirs, offset = new_digest(), 0
         while offset < size:
             data = await remote.read(path, attributes.version, offset, min(CHUNK, size - offset))
             if not data:

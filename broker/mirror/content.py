@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Protocol
 
+from blake3 import blake3
+
+from broker.mirror.digests import CHUNK, new_digest, on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.nodes import reopen
 from broker.mirror.shared import Locks
 from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, VersionChanged, unseen
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-CHUNK = 4 << 20
 _HOLE = 64 << 10
 """Runs of zeros of this length stay holes."""
 
@@ -95,7 +92,7 @@ class Content:
             before = os.fstat(target)
             # An open with O_TRUNC that came to nothing may have left it shorter.
             os.ftruncate(target, record.size)
-            digest = hashlib.blake2b(digest_size=32)
+            digest = new_digest()
             offset = 0
             with self._progress.transfer("fetching", path, record.size) as step:
                 while offset < record.size:
@@ -122,18 +119,7 @@ class Content:
         return data
 
 
-async def on_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Like `asyncio.to_thread`, but a caller who is cancelled waits for the end of `work` nevertheless: it uses
-    descriptors that he is about to close, and their numbers would be another file's."""
-    running = asyncio.ensure_future(asyncio.to_thread(work, *args, **kwargs))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        await asyncio.wait([running])
-        raise
-
-
-def _store(file: int, data: bytes, offset: int, digest: hashlib.blake2b) -> None:
+def _store(file: int, data: bytes, offset: int, digest: blake3) -> None:
     """Write all but the holes: the placeholder is one hole of the right size."""
     digest.update(data)
     view = memoryview(data)
@@ -147,17 +133,3 @@ def _write_all(file: int, block: memoryview, offset: int) -> None:
     while block:
         written = os.pwrite(file, block, offset)
         block, offset = block[written:], offset + written
-
-
-EMPTY_DIGEST = hashlib.blake2b(digest_size=32).digest()
-"""Of no content at all."""
-
-
-def digest_of(file: int) -> bytes:
-    """The digest of a file's content, read through `file` without moving its position."""
-    digest = hashlib.blake2b(digest_size=32)
-    offset = 0
-    while data := os.pread(file, CHUNK, offset):
-        digest.update(data)
-        offset += len(data)
-    return digest.digest()

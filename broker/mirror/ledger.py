@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS node (
     identity TEXT
 );
 CREATE INDEX IF NOT EXISTS dirty_nodes ON node (ino) WHERE dirty;
+CREATE TABLE IF NOT EXISTS tidied (once INTEGER PRIMARY KEY);
 """
 _COLUMNS = "ino, version, hydrated, dirty, size, mtime_ns, mode, nlink, blocks, digest, identity"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
@@ -43,6 +45,10 @@ _ATTEMPTS = 4
 """How often records are read anew because another session changed some meanwhile, before they are not kept."""
 _BATCH = 500
 """Inode numbers in one query: below SQLite's limit on variables."""
+_SMALL = 16
+"""Records that are read or written at once: a commit without a sync takes less than to wake a thread."""
+_TIDY = 500
+"""Changes after which the log is copied into the database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +108,12 @@ def _row(record: Record) -> tuple[object, ...]:
 
 
 class Ledger:
-    """SQLite in WAL mode on a thread of its own, with a cache that other sessions' changes invalidate.
+    """SQLite in WAL mode, with a cache that other sessions' changes invalidate.
 
     Every change is one BEGIN IMMEDIATE transaction: deferred ones run into SQLITE_BUSY when sessions meet.
-    synchronous=NORMAL keeps a commit over `kill -9`; only power loss may take the last ones.
+    synchronous=NORMAL keeps a commit over `kill -9`; only power loss may take the last ones. What may wait, for
+    another session or for the disk, is done on a thread: large changes, those that find the database locked, and
+    the copying of the log, which alone syncs.
     """
 
     def __init__(self, path: str, generation: Generation, vouch: Vouch | None = None) -> None:
@@ -116,18 +124,22 @@ class Ledger:
         self._epoch = 0
         """Counts how often the cache was emptied: what was read before is not put into it after."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._database = self._thread.submit(self._connect, path).result()
+        self._database = self._thread.submit(self._connect, path, 60).result()
+        self._at_once = self._connect(path, 0)
+        self._changes = 0
 
     @staticmethod
-    def _connect(path: str) -> sqlite3.Connection:
+    def _connect(path: str, patience: float) -> sqlite3.Connection:
         # The change to WAL is refused at once, whatever the timeout, while another session makes it.
         starting = os.open(path + ".starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(starting, fcntl.LOCK_EX)
-            database = sqlite3.connect(path, timeout=60, isolation_level=None)
+            database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
+            database.execute("PRAGMA wal_autocheckpoint=0")
             database.executescript(_SCHEMA)
+            database.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
         finally:
             os.close(starting)
         return database
@@ -154,7 +166,7 @@ class Ledger:
             if not missing:
                 return {ino: record for ino in wanted if (record := self._cache[ino]) is not None}
             epoch = self._epoch
-            read = await self._run(partial(_select, inos=missing))
+            read = await self._run(partial(_select, inos=missing), small=len(missing) <= _SMALL)
             if epoch == self._epoch:
                 self._remember({ino: read.get(ino) for ino in missing})
         return await self._run(partial(_select, inos=wanted))
@@ -225,6 +237,7 @@ class Ledger:
         )
 
     def close(self) -> None:
+        self._at_once.close()
         self._thread.submit(self._database.close).result()
         self._thread.shutdown()
 
@@ -242,8 +255,14 @@ class Ledger:
         self._cache.clear()
         self._epoch += 1
 
-    async def _run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def _run(self, work: Callable[[sqlite3.Connection], Result], *, small: bool = False) -> Result:
         try:
+            if small:
+                try:
+                    return work(self._at_once)
+                except sqlite3.OperationalError as error:
+                    if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                        raise
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._database)
         except sqlite3.OperationalError as error:
             number = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
@@ -258,9 +277,9 @@ class Ledger:
             return {**_select(database, [record.ino for record in records])}
 
         if records:
-            await self._change(work)
+            await self._change(work, small=len(records) <= _SMALL)
 
-    async def _change(self, work: Callable[[sqlite3.Connection], Known]) -> Known:
+    async def _change(self, work: Callable[[sqlite3.Connection], Known], *, small: bool = True) -> Known:
         """One transaction; it returns what is on record afterwards of the inodes that it has changed."""
 
         def transaction(database: sqlite3.Connection) -> Known:
@@ -276,14 +295,25 @@ class Ledger:
 
         epoch = self._epoch
         try:
-            known = await self._run(transaction)
+            known = await self._run(transaction, small=small)
         except BaseException:
             # Cancelled, it may still be done: what is in the cache is not known to be true any more.
             self._forget()
             raise
         if epoch == self._epoch:
             self._remember(known)
+        self._changes += 1
+        if self._changes >= _TIDY:
+            self._changes = 0
+            self._thread.submit(_tidy, self._database)
         return known
+
+
+def _tidy(database: sqlite3.Connection) -> None:
+    """Copy the log into the database. Who writes first afterwards syncs the new log's header: this thread."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        database.execute("PRAGMA wal_checkpoint(RESTART)")
+        database.execute("REPLACE INTO tidied VALUES (0)")
 
 
 def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Record]:

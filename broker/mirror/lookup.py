@@ -9,7 +9,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from broker.mirror.content import on_thread
+from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
 from broker.mirror.shared import Generation, Locks

@@ -162,14 +162,16 @@ class Mirror:
             await self._lookup.listing(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
-    async def change(self, path: Path, act: Act, *, writing: bool = False, rule: Rule | None = None) -> int:
+    async def change(self, path: Path, act: Act, *, writing: int | None = None, rule: Rule | None = None) -> int:
         """chmod(2), chown(2), utimensat(2): what the call changed of the node goes to the remote.
 
-        `writing`: it came through a descriptor whose close will push the attributes with the content. `rule`: the
-        set-id bits that it leaves; None for all.
+        `writing`: the descriptor that it came through, if the close of that will push the attributes with the
+        content. `rule`: the set-id bits that it leaves; None for all.
         """
         self.require_writable()
-        return await self._changing.change(path, act, writing=writing, rule=rule)
+        if writing is not None:
+            return await self._changing.change_written(path, act, writing, rule)
+        return await self._changing.change(path, act, rule=rule)
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
         """setxattr(2), or removexattr(2) when `value` is None."""

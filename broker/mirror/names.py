@@ -13,7 +13,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from broker.mirror.content import EMPTY_DIGEST
+from broker.mirror.digests import EMPTY_DIGEST
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import changes_of, reopen

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.mirror import leases
-from broker.mirror.content import on_thread
+from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.nodes import Unplaceable
 from broker.mirror.tree import Tree

@@ -8,7 +8,8 @@ import stat
 from dataclasses import replace
 
 from broker.mirror.conflicts import Fingerprint, arrived, write_beside
-from broker.mirror.content import Progress, Tell, digest_of, on_thread
+from broker.mirror.content import Progress, Tell
+from broker.mirror.digests import digest_of
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of
@@ -38,7 +39,7 @@ class Pushing:
     async def push(self, path: Path, file: int, record: Record, durable: bool) -> None:
         """Give the remote the content and the attributes behind `file`, if it has others. Hold the node's lock."""
         status = os.fstat(file)
-        digest = await on_thread(digest_of, file)
+        digest = await digest_of(file)
         changes = self._changes(status, record, written=digest != record.digest)
         if digest == record.digest and status.st_size == record.size and not durable:
             if self.agrees(status, record):

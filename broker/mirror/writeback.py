@@ -79,7 +79,9 @@ class WriteBack:
                 except BaseException:
                     os.close(anchor)
                     raise
-            if not await self._ledger.mark_dirty(ino):
+            known = self._ledger.peek(ino)
+            marked = known is not None and known.dirty and known.hydrated
+            if not marked and not await self._ledger.mark_dirty(ino):
                 self._release(ino)
                 raise Stale
             record = self._ledger.last(ino)

@@ -1,8 +1,8 @@
 """The `file:` remote: a folder of this machine, which may be a network share that hangs.
 
 No call blocks the loop: each operation is one job on one of the remote's own threads, and nothing is remembered
-between two of them. What a job has begun it ends, even when nobody waits for it any more. Only a look at one name
-is done at once where the file system is a local one: the way to a thread and back takes ten times as long.
+between two of them. What a job has begun it ends, even when nobody waits for it any more. Only a look at one name,
+and a small new file, are done at once where the file system is a local one: the way to a thread takes longer.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 
 _THREADS = 8
 _PAGE = 1000
+_SMALL = 64 << 10
+"""Bytes of a new file that is written at once."""
 
 
 class FileRemote:
@@ -41,8 +43,12 @@ class FileRemote:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
+    @property
+    def _at_once(self) -> bool:
+        return self._prompt and not self._closed
+
     async def stat(self, path: Path) -> Attributes:
-        if not self._prompt or self._closed:
+        if not self._at_once:
             return await self._run(path, self._tree.stat, path)
         try:
             return self._tree.stat(path)
@@ -70,6 +76,11 @@ class FileRemote:
         durable: bool = True,
         step: Step = unseen,
     ) -> Attributes:
+        if base is None and not durable and self._at_once and os.fstat(source).st_size <= _SMALL:
+            try:
+                return self._tree.write(path, source, base, changes, durable, step)
+            except OSError as error:
+                raise remote_error(error, path) from error
         # The caller may close `source`, and somebody reuse its number, while a cancelled job still copies.
         own = self._duplicate(path, source)
         job = self._submit(path, self._tree.write, path, own, base, changes, durable, step)

@@ -172,7 +172,7 @@ async def _change_open(
     assert target.mirror is not None
     try:
         call.protect()
-        return Return(await target.mirror.change(target.path, act, writing=writing, rule=rule))
+        return Return(await target.mirror.change(target.path, act, writing=file if writing else None, rule=rule))
     finally:
         os.close(file)
 

@@ -55,7 +55,7 @@ async def test_a_refused_change_is_taken_back(drives: Drives, memory: Memory, pl
 
 
 async def changed_by_descriptor(drive: Drive, path: bytes, file: int, mode: int) -> None:
-    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=True, rule=ByChmod())
+    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=file, rule=ByChmod())
 
 
 async def test_set_id_bits_go_to_the_remote_alone(drives: Drives, memory: Memory) -> None:
@@ -114,7 +114,7 @@ async def test_the_owner_of_a_file_being_written_arrives(drives: Drives, memory:
     await store(memory, b"f", b"1")
     async with drives() as drive:
         file = await drive.open(b"f", os.O_RDWR)
-        await drive.mirror.change(b"f", on_descriptor(os.fchown, file, 7, 8), writing=True)
+        await drive.mirror.change(b"f", on_descriptor(os.fchown, file, 7, 8), writing=file)
         await drive.close(file)
         await drive.flush()
         assert (memory._find(b"f").uid, memory._find(b"f").gid) == (7, 8)

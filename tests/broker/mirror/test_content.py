@@ -15,7 +15,7 @@ from remotes.plans import Plan
 
 from broker.errors import errno_of
 from broker.mirror import content
-from broker.mirror.content import CHUNK, EMPTY_DIGEST, digest_of, on_thread
+from broker.mirror.digests import CHUNK, on_thread
 from broker.remotes.protocol import BadAnswer, Unavailable
 
 from .drive import WRITE, Drives, content_of, opening, store
@@ -277,22 +277,6 @@ async def test_on_thread_gives_results_and_errors() -> None:
     assert await on_thread(work, 1) == 2
     with pytest.raises(ValueError):
         await on_thread(fail)
-
-
-def test_digest_of(tmp_path: Any) -> None:
-    """It is of the whole content, whatever the position, which stays; holes count as zeros."""
-    path = tmp_path / "f"
-    path.write_bytes(LARGE)
-    os.truncate(path, len(LARGE) + CHUNK)
-    other = tmp_path / "g"
-    other.write_bytes(LARGE + b"\0" * CHUNK)
-    with path.open("rb") as one, other.open("rb") as two:
-        one.seek(7)
-        assert digest_of(one.fileno()) == digest_of(two.fileno()) != EMPTY_DIGEST
-        assert one.tell() == 7
-    (tmp_path / "e").touch()
-    with (tmp_path / "e").open("rb") as empty:
-        assert digest_of(empty.fileno()) == EMPTY_DIGEST
 
 
 async def test_an_unrecorded_node_is_not_opened(drives: Drives, memory: Memory) -> None:

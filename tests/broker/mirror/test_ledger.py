@@ -7,14 +7,16 @@ import fcntl
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from remotes.conftest import ROOT
 
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import _SMALL, _TIDY, Ledger, Record
 from broker.mirror.shared import Generation
 from broker.mirror.vouching import NoVouch, Vouch
 from broker.remotes.protocol import Version
@@ -37,6 +39,15 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.ledger.close()
         self.generation.close()
+
+
+@contextmanager
+def locked_by_another(directory: Path) -> Iterator[None]:
+    """Another session is in the middle of a change."""
+    with closing(sqlite3.connect(directory / "ledger.sqlite", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("COMMIT")
 
 
 async def test_a_record_comes_back_as_it_was_put(tmp_path: Path) -> None:
@@ -178,13 +189,38 @@ async def test_a_cancelled_change_is_not_taken_for_undone(tmp_path: Path) -> Non
     """The thread may finish what nobody waits for any more: the cache must not say otherwise."""
     with Session(tmp_path) as ledger:
         await ledger.put(record(1))
-        changing = asyncio.ensure_future(ledger.mark_dirty(1))
-        await asyncio.sleep(0)
+        with locked_by_another(tmp_path):
+            changing = asyncio.ensure_future(ledger.mark_dirty(1))
+            await asyncio.sleep(0)
         ledger._thread.submit(lambda: None).result()
         changing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await changing
         assert await ledger.get(1) == record(1, dirty=True, hydrated=True)
+
+
+async def test_the_loop_runs_while_another_session_has_the_database(tmp_path: Path) -> None:
+    """A small change is made at once, or else waits on the thread."""
+    with Session(tmp_path) as ledger:
+        with locked_by_another(tmp_path):
+            changing = asyncio.ensure_future(ledger.put(record(1)))
+            for _ in range(3):
+                await asyncio.sleep(0.01)
+            assert not changing.done()
+        await changing
+        assert await ledger.get(1) == record(1)
+
+
+async def test_the_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    """It is copied into the database now and then."""
+    with Session(tmp_path) as ledger:
+        sizes = []
+        for count in range(4 * _TIDY):
+            await ledger.put(record(count % 7, dirty=bool(count & 1)))
+            if count % _TIDY == 0:
+                ledger._thread.submit(lambda: None).result()
+                sizes.append((tmp_path / "ledger.sqlite-wal").stat().st_size)
+    assert max(sizes) <= 3 * sizes[1]
 
 
 async def test_a_failed_change_leaves_nothing(tmp_path: Path) -> None:
@@ -297,7 +333,7 @@ async def test_last_has_what_was_just_read(tmp_path: Path) -> None:
     """Also when another session's change makes somebody else forget all in the middle of the reading."""
     with Session(tmp_path) as ledger, Session(tmp_path) as other:
         await other.put(record(1), record(2))
-        reading = asyncio.ensure_future(ledger.get(1))
+        reading = asyncio.ensure_future(ledger.get_many(range(1, 2 * _SMALL)))
         await asyncio.sleep(0)
         await other.put(record(2, dirty=True))
         await ledger.get(2)
