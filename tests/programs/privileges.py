@@ -36,6 +36,9 @@ WHO = (
 )
 
 
+NAMESPACES = ("namespace mapped", "namespace unmapped", "namespace of-root")
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
     """A file or folder to be made: `kind` is what mknod(2) would call it, or "l" for a symlink to `target`."""

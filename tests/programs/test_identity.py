@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from . import privileges
 from .conftest import SOURCES
-from .harness import Pair, Place
-from .privileges import WHO
+from .harness import Outcome, Pair, Place
+from .privileges import NAMESPACES, WHO
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -19,8 +20,8 @@ PATHS = int(os.environ.get("SECCOMP_DRIVE_IDENTITY_PATHS", "2"))
 """Pairs of folder and file for each identity, of 240; of calls that change nothing five times as many."""
 
 
-def compare(pair: Pair, kind: str, who: tuple[str, ...], seed: int) -> list[str]:
-    """Run the calls of one kind as each of `who`; the differences, native and on the drive."""
+def run(pair: Pair, kind: str, who: tuple[str, ...], seed: int) -> tuple[Outcome, Outcome]:
+    """Run the calls of one kind as each of `who`, natively and on the drive."""
     cases: list[dict[str, Any]] = []
 
     def setup(place: Place) -> None:
@@ -44,6 +45,11 @@ def compare(pair: Pair, kind: str, who: tuple[str, ...], seed: int) -> list[str]
     command = ["/usr/bin/python3", str(SOURCES / "identities.py"), f"{pair.base}/work/cases"]
     native, drive = pair.outcomes(command, setup=setup, seconds=300)
     assert len(native.stdout.splitlines()) == sum(len(case["calls"]) for case in cases), native.stdout[-500:]
+    return native, drive
+
+
+def differences(native: Outcome, drive: Outcome) -> list[str]:
+    """The lines that differ, of the output and of the trees."""
     differing = [
         f"native {one}\n drive {two}"
         for one, two in zip(native.stdout.splitlines(), drive.stdout.splitlines(), strict=True)
@@ -62,6 +68,17 @@ def compare(pair: Pair, kind: str, who: tuple[str, ...], seed: int) -> list[str]
 @pytest.mark.parametrize("kind", ["looking", "changing"])
 def test_generated(pair: Pair, kind: str, who: str) -> None:
     """Every family of calls, by every kind of caller."""
-    differing = compare(pair, kind, (who,), WHO.index(who))
+    differing = differences(*run(pair, kind, (who,), WHO.index(who)))
     if differing:
         pytest.fail(f"{len(differing)} differ:\n" + "\n".join(differing[:40]))
+
+
+@pytest.mark.timeout(700)
+@pytest.mark.parametrize("kind", ["looking", "changing"])
+def test_a_user_namespace_gives_nothing(pair: Pair, kind: str) -> None:
+    """Callers in one of their own are allowed no call that the kernel refuses them."""
+    native, drive = run(pair, kind, NAMESPACES, 100)
+    for one, two in zip(native.stdout.splitlines(), drive.stdout.splitlines(), strict=True):
+        refused = [said in ("EACCES", "EPERM") for said in one.partition(" = ")[2].split("; ")]
+        allowed = [not said.startswith("E") for said in two.partition(" = ")[2].split("; ")]
+        assert not any(map(operator.and_, refused, allowed)), f"native {one}\n drive {two}"
