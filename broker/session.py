@@ -79,8 +79,10 @@ async def mirrors_of(
 
 
 def mirror_directory(settings: Settings, mount: MountSettings) -> str:
-    """Where the mirror of a mount is kept: one for each prefix and remote."""
-    key = hashlib.blake2b(mount.prefix + b"\0" + mount.remote.url.encode(), digest_size=12).hexdigest()
+    """Where the mirror of a mount is kept: one for each prefix and remote, as whoever its options say."""
+    told = "".join(f"\0{name}={value}" for name, value in sorted(mount.remote.options.items()))
+    what = mount.prefix + b"\0" + (mount.remote.url + told).encode(errors="surrogateescape")
+    key = hashlib.blake2b(what, digest_size=12).hexdigest()
     return os.path.join(mirrors_directory(settings), key)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-REMOTE_SCHEMES = ("file",)
+REMOTE_SCHEMES = ("file", "drive", "drive+http", "drive+https")
 """The kinds of remotes there are, by the scheme of their URL."""
+
+DRIVE_PREFIX, DRIVE_URL = b"drive:", "drive:"
+"""Where an encrypted drive of the user's own is when nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)

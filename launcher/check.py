@@ -58,7 +58,7 @@ def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
         yield Finding("missing", "policy", str(error))
         return
     prefixes = ", ".join(os.fsdecode(mount.prefix) for mount in settings.mounts)
-    yield Finding("ok", f"policy: {prefixes or 'no mount'}")
+    yield Finding("ok", f"policy: {prefixes}")
     yield cache(settings.cache_directory)
     yield from map(_remote, settings.mounts)
 

@@ -181,9 +181,6 @@ def _run(arguments: Arguments, session: Callable[[], Serve], maintenance: Callab
     except PolicyError as error:
         say(str(error))
         return FAILED
-    if not settings.mounts:
-        say("no drive is mounted; give one with -m /drive=file:///srv/share, or a policy with -p")
-        return FAILED
     if arguments.command == "exec":
         from launcher.spawn import run
 

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 
-from broker.settings import REMOTE_SCHEMES, MountSettings, RemoteSettings, Settings
+from broker.settings import DRIVE_PREFIX, DRIVE_URL, REMOTE_SCHEMES, MountSettings, RemoteSettings, Settings
 from launcher.document import PolicyError, Value, parse
 
 CACHE_LIMIT = 10 * 2**30
@@ -17,7 +17,7 @@ TIMEOUT = 60.0
 SYSTEM_POLICY = "/etc/seccomp-drive/policy.toml"
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*:.+", re.DOTALL)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*:.+|drive:", re.DOTALL)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|[KMGT]i?B)")
 _PATH_MAX = 4096
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
@@ -27,6 +27,8 @@ Remotes = Mapping[str, RemoteSettings]
 
 def load(policy: str | None, options: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The settings of the policy file, if there is one, with the ``-m`` `options` added. PolicyError.
+
+    Where neither has a mount, the user's own encrypted drive is at ``drive:``.
 
     The file is `policy`, else the first of ``$SECCOMP_DRIVE_POLICY``,
     ``$XDG_CONFIG_HOME/seccomp-drive/policy.toml`` and ``/etc/seccomp-drive/policy.toml``.
@@ -41,7 +43,7 @@ def load(policy: str | None, options: Sequence[str], environ: Mapping[str, str])
     placed += [(row, _option(row, remotes)) for row in (Value(f"-m {text}", text) for text in options)]
     _apart(placed)
     return Settings(
-        mounts=tuple(mount for _, mount in placed),
+        mounts=tuple(mount for _, mount in placed) or (MountSettings(DRIVE_PREFIX, RemoteSettings(DRIVE_URL)),),
         cache_directory=_directory(cache["dir"]) if "dir" in cache else _default_cache(environ),
         cache_limit=_size(cache["limit"]) if "limit" in cache else CACHE_LIMIT,
     )
@@ -134,9 +136,9 @@ def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
 
 
 def _known_scheme(place: Value, url: str) -> None:
-    """The scheme, or the last part of one such as ``cached+file``, is that of a remote."""
+    """The scheme is that of a remote."""
     scheme = url.partition(":")[0]
-    if scheme.rpartition("+")[2] not in REMOTE_SCHEMES:
+    if scheme not in REMOTE_SCHEMES:
         known = ", ".join(f"{name}:" for name in REMOTE_SCHEMES)
         raise place.error(f'there are no {scheme}: remotes, as in "{url}"; choose one of {known}')
 

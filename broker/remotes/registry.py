@@ -46,7 +46,16 @@ def open_file(settings: RemoteSettings) -> FileRemote:
     return FileRemote(root)
 
 
-SCHEMES: Mapping[str, Factory] = MappingProxyType({"file": open_file})
+def open_encrypted(settings: RemoteSettings) -> Remote:
+    """An encrypted drive. Its libraries are loaded only where a session has one: they take longer than all else."""
+    from broker.remotes.drive.opening import open_drive
+
+    return open_drive(settings)
+
+
+SCHEMES: Mapping[str, Factory] = MappingProxyType(
+    {"file": open_file, "drive": open_encrypted, "drive+http": open_encrypted, "drive+https": open_encrypted}
+)
 """The schemes of a released seccomp-drive. A test hands `open_remote` a mapping with more of them."""
 
 

@@ -68,16 +68,6 @@ def test_the_programs_words_are_never_touched(argv: list[str]) -> None:
     assert parse(["exec", "-m", "/a=b:c", "--", *argv]).argv == argv
 
 
-def test_a_session_without_a_drive_is_no_session(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """The message says how to give one."""
-    empty = tmp_path / "empty.toml"
-    empty.touch()
-    assert cli.main(["exec", "-p", str(empty), "true"]) == 125
-    assert capfd.readouterr().err == (
-        "seccomp-drive: no drive is mounted; give one with -m /drive=file:///srv/share, or a policy with -p\n"
-    )
-
-
 def test_a_bad_policy_is_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """With its line, on stderr, status 125."""
     path = tmp_path / "p.toml"

@@ -99,6 +99,32 @@ def test_the_first_policy_found_is_used(tmp_path: Path) -> None:
     assert policy.load(None, [], environ).cache_limit == policy.CACHE_LIMIT
 
 
+def test_without_any_mount_there_is_the_users_own_drive(tmp_path: Path) -> None:
+    """Neither a policy nor an option: an encrypted drive at drive:. A mount of any kind takes its place."""
+    own = (MountSettings(b"drive:", RemoteSettings("drive:")),)
+    assert policy.load(None, [], {}).mounts == own
+    assert load(tmp_path, "cache.limit = 5").mounts == own
+    assert load(tmp_path, "", "/a=file:///b").mounts == (MountSettings(b"/a", RemoteSettings("file:///b")),)
+
+
+def test_encrypted_drives_are_remotes(tmp_path: Path) -> None:
+    """Each form of their URL is taken, with the options that a table gives."""
+    text = """
+        [remote.team]
+        url = "drive+https://drive.example/alice"
+        key = "~/alice.key"
+    """
+    mounts = load(
+        tmp_path, text, "a:=drive:", "b:=drive:///srv/d", "c:=drive+http://localhost:8000/", "d:=team"
+    ).mounts
+    assert [mount.remote for mount in mounts] == [
+        RemoteSettings("drive:"),
+        RemoteSettings("drive:///srv/d"),
+        RemoteSettings("drive+http://localhost:8000/"),
+        RemoteSettings("drive+https://drive.example/alice", {"key": "~/alice.key"}),
+    ]
+
+
 @pytest.mark.parametrize("by_option", [True, False])
 def test_a_named_policy_must_exist(tmp_path: Path, by_option: bool) -> None:
     """A misspelt -p or variable is not passed over in silence."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
@@ -13,7 +13,7 @@ _Result = TypeVar("_Result")
 
 async def in_order(
     items: Iterable[_Item], work: Callable[[_Item], Awaitable[_Result]], *, ahead: int
-) -> AsyncIterator[_Result]:
+) -> AsyncGenerator[_Result, None]:
     """`work` of every item, in the items' order. At most `ahead` are under way or waiting to be taken: so much and
     no more is in memory. The first that fails ends all; so does leaving (by `contextlib.aclosing`)."""
     waiting: deque[asyncio.Future[_Result]] = deque()

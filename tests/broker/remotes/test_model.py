@@ -64,6 +64,8 @@ async def snapshot(remote: Remote, path: Path = b"") -> dict[Path, object]:
 
 
 class Comparison(RuleBasedStateMachine):
+    """A subclass says in `client` which remote is compared; it may give several clients of one remote in turn."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
@@ -72,8 +74,11 @@ class Comparison(RuleBasedStateMachine):
         self.file = open_file(RemoteSettings(LocalPath(self.folder.name).as_uri()))
         self.model = Memory()
 
+    def client(self) -> Remote:
+        return self.file
+
     def both(self, act: Callable[[Remote], Awaitable[object]]) -> None:
-        real = self.loop.run(outcome(act(self.file)))
+        real = self.loop.run(outcome(act(self.client())))
         assert real == self.loop.run(outcome(act(self.model)))
 
     @rule(path=PATHS, content=CONTENTS, changes=CHANGES, create=st.booleans(), stale=st.booleans())
@@ -134,7 +139,7 @@ class Comparison(RuleBasedStateMachine):
     @invariant()
     def trees_agree(self) -> None:
         """After every operation both remotes hold the same tree."""
-        assert self.loop.run(snapshot(self.file)) == self.loop.run(snapshot(self.model))
+        assert self.loop.run(snapshot(self.client())) == self.loop.run(snapshot(self.model))
 
     def teardown(self) -> None:
         self.loop.run(self.file.close())
@@ -142,7 +147,8 @@ class Comparison(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Comparison.TestCase.settings = settings(
+SETTINGS = settings(
     max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+Comparison.TestCase.settings = SETTINGS
 TestComparison = Comparison.TestCase

@@ -1,0 +1,61 @@
+"""Answers of the store are compared with the rollback memory before anything is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import TypeVar
+
+from broker.drive.errors import Tampered
+from broker.drive.records import Entry, Node, StoredNode
+from broker.remotes.drive.memory import Memory, entry_key, node_key
+
+_T = TypeVar("_T")
+Versions = Iterable[tuple[bytes, int]]
+
+_TRIES = 8
+
+
+class Guard:
+    """Asks the store, and asks again where an answer is older than what was seen before."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+
+    async def ask(self, ask: Callable[[], Awaitable[_T]], versions: Callable[[_T], Versions]) -> _T:
+        """The answer of `ask`, with `versions` of the things in it remembered. Tampered when it stays too old.
+
+        An answer may be overtaken by a change of our own that was seen while it was on its way. So what is found too
+        old is asked for again, and must then be as new as what was known before it was asked for.
+        """
+        expected: dict[bytes, int] = {}
+        for _ in range(_TRIES):
+            answer = await ask()
+            found = list(versions(answer))
+            if any(version < expected.get(thing, 0) for thing, version in found):
+                break
+            self._memory.load(thing for thing, _ in found)
+            expected = {thing: known for thing, version in found if version < (known := self._memory.known(thing))}
+            if not expected:
+                for thing, version in found:
+                    self._memory.saw(thing, version)
+                return answer
+        raise Tampered(
+            "the store gives an older state than was seen before; if a backup was put back there, "
+            "accept it with seccomp-drive key accept-rollback"
+        )
+
+
+def of_node(node: Node) -> tuple[bytes, int]:
+    return node_key(node.id), node.version
+
+
+def of_nodes(nodes: Iterable[StoredNode]) -> Iterator[tuple[bytes, int]]:
+    return (of_node(stored.node) for stored in nodes)
+
+
+def of_pairs(pairs: Iterable[tuple[Entry, StoredNode | None]]) -> Iterator[tuple[bytes, int]]:
+    """Of entries and the nodes that they lead to."""
+    for entry, stored in pairs:
+        yield entry_key(entry.parent, entry.token), entry.version
+        if stored is not None:
+            yield of_node(stored.node)

@@ -1,0 +1,129 @@
+"""The rollback memory: the highest version seen of every node and entry, shared by sessions and kept over them.
+
+A store that answers with less than what is remembered shows an old state: a backup put back, or an attack. What was
+seen during the last moments before a crash may be forgotten; what is remembered is never too high.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+
+from broker.drive.records import Entry, Node, NodeId, Token
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS seen (thing BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID
+"""
+_RAISE = """
+INSERT INTO seen VALUES (?, ?)
+ON CONFLICT (thing) DO UPDATE SET version = excluded.version WHERE excluded.version > seen.version
+"""
+_TOGETHER = 500
+_KEPT = 200_000
+"""Versions that are held in memory; beyond it all are read from the disk again."""
+
+
+def node_key(id: NodeId) -> bytes:
+    return id
+
+
+def entry_key(parent: NodeId, token: Token) -> bytes:
+    """Half of the token is enough to tell the names of one folder apart."""
+    return parent + token[:16]
+
+
+class Memory:
+    """Seen versions of one drive, in the database at `path`, or only for as long as it lives when that is None.
+
+    Used by one loop and, in `flush`, by a thread beside it.
+    """
+
+    def __init__(self, path: str | None) -> None:
+        self._known: dict[bytes, int] = {}
+        self._unwritten: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+        self._database = _open(path) if path else None
+
+    def load(self, things: Iterable[bytes]) -> None:
+        """Have what the disk knows of `things` in memory, before the store is asked for many of them."""
+        if self._database is None:
+            return
+        if len(self._known) > _KEPT:
+            self.flush()
+            self._known.clear()
+        missing = [thing for thing in things if thing not in self._known]
+        with self._lock:
+            for start in range(0, len(missing), _TOGETHER):
+                some = missing[start : start + _TOGETHER]
+                marks = ",".join("?" * len(some))
+                found = self._database.execute(f"SELECT thing, version FROM seen WHERE thing IN ({marks})", some)
+                self._known |= dict.fromkeys(some, 0) | dict(found.fetchall())
+
+    def known(self, thing: bytes) -> int:
+        """The highest version that was seen, 0 for something new."""
+        if thing not in self._known:
+            self.load([thing])
+        return self._known.get(thing, 0)
+
+    def saw(self, thing: bytes, version: int) -> None:
+        if version > self._known.get(thing, 0):
+            self._known[thing] = self._unwritten[thing] = version
+
+    def saw_all(self, nodes: Iterable[Node] = (), entries: Iterable[Entry] = ()) -> None:
+        for node in nodes:
+            self.saw(node_key(node.id), node.version)
+        for entry in entries:
+            self.saw(entry_key(entry.parent, entry.token), entry.version)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to flush."""
+        return bool(self._unwritten)
+
+    def flush(self) -> None:
+        """Write down what was seen since the last time. Errors are passed over: the memory is then shorter."""
+        with self._lock:
+            seen, self._unwritten = self._unwritten, {}
+            if self._database is not None and seen:
+                with contextlib.suppress(sqlite3.OperationalError):
+                    self._write(self._database, seen)
+
+    def close(self) -> None:
+        self.flush()
+        if self._database is not None:
+            self._database.close()
+
+    @staticmethod
+    def _write(database: sqlite3.Connection, seen: Mapping[bytes, int]) -> None:
+        rows: Sequence[tuple[bytes, int]] = sorted(seen.items())
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            database.executemany(_RAISE, rows)
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def forget(path: str) -> bool:
+    """Empty the memory at `path`, so that an older state is accepted; whether there was one."""
+    if not os.path.exists(path):
+        return False
+    database = _open(path)
+    try:
+        database.execute("DELETE FROM seen")
+    finally:
+        database.close()
+    return True
+
+
+def _open(path: str) -> sqlite3.Connection:
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.execute(_SCHEMA)
+    return database

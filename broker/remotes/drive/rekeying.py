@@ -1,0 +1,165 @@
+"""New keys for a node and all below it, from the top down; a walk that was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import defaultdict, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from broker.drive.errors import EntryChanged, NodeChanged
+from broker.drive.format.bodies import Body
+from broker.drive.format.entries import open_entry, seal_entry, tombstone
+from broker.drive.format.grants import seal_grant
+from broker.drive.format.identity import Identity, decode_record
+from broker.drive.format.keys import NodeKeys, name_token, new_node_keys
+from broker.drive.format.nodes import open_node, seal_node
+from broker.drive.metadata.protocol import Change, PutEntry, PutGrant, PutNode
+from broker.drive.records import Entry, NodeId
+from broker.remotes.drive.committing import retried
+from broker.remotes.drive.core import Core
+from broker.remotes.drive.guard import of_node, of_pairs
+from broker.remotes.drive.places import Held
+from broker.remotes.drive.scanning import scan
+
+_MARK = b"drive.rekeyed"
+"""An attribute of the body of a node that a walk has been at: the mark of that walk."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of the tree: the names of each node, as folder and name, and the keys of folders."""
+
+    names: dict[NodeId, list[tuple[NodeId, bytes]]] = field(default_factory=lambda: defaultdict(list))
+    keys: dict[NodeId, NodeKeys] = field(default_factory=dict)
+
+
+class Rekeying:
+    """One walk. `mark` tells the nodes that it has done already; `home` is the owner's root."""
+
+    def __init__(self, core: Core, identity: Identity, home: Held, mark: bytes) -> None:
+        self._core = core
+        self._identity = identity
+        self._home = home
+        self._mark = mark
+
+    async def run(self, top: NodeId) -> int:
+        """Re-key `top` and all below; how many nodes got new keys. When others change names meanwhile, what they did
+        is looked at anew."""
+        done: set[NodeId] = set()
+        await retried(lambda: self._walk(top, done), NodeChanged)
+        return len(done)
+
+    async def _walk(self, top: NodeId, done: set[NodeId]) -> None:
+        """A folder comes before what is in it: whatever is made there from then on is under keys that are new."""
+        known = await self._look()
+        waiting = deque([top])
+        seen = {top}
+        while waiting:
+            held = await self._node(known, waiting.popleft())
+            if held is None:
+                continue
+            body = open_node(held.stored.node, held.keys, verify=True)
+            children = await self._children(held) if held.is_folder else []
+            if body.xattrs.get(_MARK) != self._mark:
+                held = await self._rekey(known, held, body, children)
+                done.add(held.id)
+            known.keys[held.id] = held.keys
+            for name, entry, _ in children:
+                if entry.child and (held.id, name) not in known.names[entry.child]:
+                    known.names[entry.child].append((held.id, name))
+                if entry.child and entry.child not in seen:
+                    seen.add(entry.child)
+                    waiting.append(entry.child)
+
+    async def _look(self) -> _Known:
+        """The owner's whole tree: a file may have other names outside what is re-keyed."""
+        known = _Known()
+        known.keys[self._home.id] = self._home.keys
+        async for found in scan(self._core, self._home, verify=True):
+            if found.node is not None:
+                known.names[found.node.id].append((found.folder.id, found.path.rpartition(b"/")[2]))
+                if found.node.is_folder:
+                    known.keys[found.node.id] = found.node.keys
+        return known
+
+    async def _entries(self, known: _Known, id: NodeId) -> Sequence[tuple[Entry, Held] | None]:
+        """The names of a node as they are now; None for one that leads elsewhere."""
+        names = [(parent, name_token(known.keys[parent], name)) for parent, name in known.names[id]]
+        found = await self._core.store.lookup(names)
+        entries: list[tuple[Entry, Held] | None] = []
+        for (parent, _), answer in zip(names, found, strict=True):
+            if answer is None or answer[1] is None or answer[0].child != id:
+                entries.append(None)
+            else:
+                keys = open_entry(answer[0], known.keys[parent], verify=True).keys
+                entries.append((answer[0], Held(answer[1], keys)))
+        return entries
+
+    async def _node(self, known: _Known, id: NodeId) -> Held | None:
+        """The node under its present keys; None when it is gone."""
+        return next((entry[1] for entry in await self._entries(known, id) if entry), None)
+
+    async def _children(self, folder: Held) -> list[tuple[bytes, Entry, NodeKeys]]:
+        found = []
+        after = None
+        while True:
+            listed = await self._core.guard.ask(
+                functools.partial(self._core.store.list, folder.id, after),
+                lambda page: [of_node(page.folder.node), *of_pairs(page.entries)],
+            )
+            for entry, _ in listed.entries:
+                opened = open_entry(entry, folder.keys, verify=True)
+                found.append((opened.name, entry, opened.keys))
+            after = listed.after
+            if after is None:
+                return found
+
+    async def _rekey(
+        self, known: _Known, held: Held, body: Body, children: Sequence[tuple[bytes, Entry, NodeKeys]]
+    ) -> Held:
+        """One commit: the node, all its names, and all names in it."""
+        node = held.stored.node
+        new = Held(held.stored, new_node_keys())
+        epoch = node.epoch + 1
+        sealed = seal_node(
+            node.id, node.kind, node.version + 1, epoch, new.keys, self._refreshed(body), inline=node.inline
+        )
+        changes: list[Change] = [PutNode(sealed)]
+        names = await self._entries(known, held.id)
+        if held.stored.links != len([entry for entry in names if entry]):
+            raise EntryChanged("it has got or lost a name")
+        for (parent, name), found in zip(known.names[held.id], names, strict=True):
+            if found:
+                entry = found[0]
+                changes.append(
+                    PutEntry(
+                        seal_entry(
+                            parent, known.keys[parent], entry.version + 1, entry.epoch, name, held.id, new.keys
+                        )
+                    )
+                )
+        for name, entry, keys in children:
+            assert entry.child
+            changes.append(PutEntry(seal_entry(held.id, new.keys, 1, epoch, name, entry.child, keys)))
+            gone = tombstone(held.id, new.keys, entry.version + 1, epoch, entry.token)
+            changes.append(PutEntry(gone))
+        changes += await self._grants(held, new.keys, epoch, known.names[held.id][0][1])
+        committed = await self._core.commits.commit(*changes, durable=True)
+        return Held(committed.nodes[node.id], new.keys)
+
+    def _refreshed(self, body: Body) -> Body:
+        """With the mark, and a new key for content that is written from now on."""
+        content = body.content
+        if content.keys:
+            content = replace(content, keys={**content.keys, content.epoch + 1: os.urandom(32)})
+        return replace(body, content=content, xattrs={**body.xattrs, _MARK: self._mark})
+
+    async def _grants(self, held: Held, keys: NodeKeys, epoch: int, name: bytes) -> list[Change]:
+        """The shares that stay, under the new keys."""
+        changes: list[Change] = []
+        for grant in await self._core.store.grants(held.id):
+            record = decode_record((await self._core.store.user(grant.grantee)).record, expected=grant.grantee)
+            changes.append(PutGrant(seal_grant(self._identity, record, held.id, keys, grant.right, epoch, name)))
+        return changes

@@ -1,0 +1,112 @@
+"""Shares given to other users: made, listed, and taken back so that old keys open nothing new."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from broker.drive.errors import Denied, Missing, NodeChanged
+from broker.drive.format.bodies import Body
+from broker.drive.format.grants import seal_grant
+from broker.drive.format.identity import Identity, PublicRecord, decode_record, fingerprint_text
+from broker.drive.metadata.protocol import DropGrant, PutGrant
+from broker.drive.records import NodeId, Right, UserId
+from broker.remotes.drive.committing import retried
+from broker.remotes.drive.contacts import contacts, with_contact
+from broker.remotes.drive.core import Core
+from broker.remotes.drive.editing import Editing
+from broker.remotes.drive.places import Held, Place
+from broker.remotes.drive.rekeying import Rekeying
+from broker.remotes.drive.roots import Root
+
+_PENDING = b"drive.rekey."
+"""Attributes of the home's body: the shares whose keys are being changed, with the mark of the walk."""
+
+
+class Sharing:
+    """What the owner of a tree does about others."""
+
+    def __init__(self, core: Core, identity: Identity, home: Root) -> None:
+        self._core = core
+        self._identity = identity
+        self._home = home
+        self._editing = Editing(core)
+
+    async def pin(self, name: str, user: UserId) -> None:
+        """Remember whose key that is. Denied when another one is remembered: it is never replaced silently."""
+        known = (await self._contacts()).get(name)
+        if known == user:
+            return
+        if known is not None:
+            raise Denied(
+                f"{name} is pinned with the fingerprint {fingerprint_text(known)}, and this is "
+                f"{fingerprint_text(user)}: ask {name}; if it is right, seccomp-drive key pin --replace"
+            )
+        await self._note(lambda body: with_contact(body, name, user))
+
+    async def replace_pin(self, name: str, user: UserId) -> None:
+        await self._note(lambda body: with_contact(body, name, user))
+
+    async def record_of(self, name: str, user: UserId | None) -> PublicRecord:
+        """The public record of the user with that fingerprint, or of a pinned contact; it is pinned from now on.
+
+        What the server says is checked against the fingerprint: it cannot put its own key for somebody.
+        """
+        wanted = user or (await self._contacts()).get(name)
+        if wanted is None:
+            raise Missing(
+                f"{name} is not known here: write {name}@FINGERPRINT, with the fingerprint that {name} sees in "
+                "seccomp-drive key show"
+            )
+        record = decode_record((await self._core.store.user(wanted)).record, expected=wanted)
+        if record.name != name:
+            raise Denied(f"the key with that fingerprint is {record.name}'s, not {name}'s")
+        await self.pin(name, wanted)
+        return record
+
+    async def share(self, place: Place, grantee: PublicRecord, right: Right) -> None:
+        """Let `grantee` read, or write, what is at `place` and all below it."""
+        node = place.writable()
+        if place.folder is None:
+            raise Denied("a home is shared folder by folder: share what is in it")
+        epoch = node.stored.node.epoch
+        grant = seal_grant(self._identity, grantee, node.id, node.keys, right, epoch, place.name)
+        await self._core.commits.commit(PutGrant(grant), durable=True)
+
+    async def unshare(self, place: Place, grantee: UserId) -> int:
+        """Take a share back. At once the server refuses the grantee; then all keys below are changed, so that nothing
+        that is made from now on opens with the old ones. How many nodes got new keys."""
+        node = place.required()
+        mark = os.urandom(16)
+        await self._note(lambda body: {**body.xattrs, _PENDING + node.id: mark})
+        await self._core.commits.commit(DropGrant(node.id, grantee), durable=True)
+        return await self.resume()
+
+    async def resume(self) -> int:
+        """Finish what an interrupted `unshare` has left; how many nodes got new keys."""
+        home = await self._home.fresh()
+        count = 0
+        for name, mark in self._core.bodies.open(home).xattrs.items():
+            if name.startswith(_PENDING):
+                top = NodeId(name.removeprefix(_PENDING))
+                count += await Rekeying(self._core, self._identity, home, mark).run(top)
+                await self._note(functools.partial(_without, name))
+        return count
+
+    async def _contacts(self) -> Mapping[str, UserId]:
+        return contacts(self._core.bodies.open(await self._home.fresh()))
+
+    async def _note(self, xattrs: Callable[[Body], Mapping[bytes, bytes]]) -> None:
+        """Change what the home's body keeps for its owner."""
+
+        async def attempt() -> None:
+            held: Held = await self._home.fresh()
+            await self._editing.change(held, lambda body: replace(body, xattrs=xattrs(body)))
+
+        await retried(attempt, NodeChanged)
+
+
+def _without(name: bytes, home: Body) -> Mapping[bytes, bytes]:
+    return {known: value for known, value in home.xattrs.items() if known != name}
