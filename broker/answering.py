@@ -132,8 +132,9 @@ class Answerer:
             )
             raise
         finally:
-            if reply.fd >= 0:
-                os.close(reply.fd)
+            for file in (reply.fd, reply.kept):
+                if file is not None and file >= 0:
+                    os.close(file)
 
     def _trace(self, call: Call, reply: Redirect, tgid: int) -> int:
         trapped = call.trapped

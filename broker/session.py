@@ -19,7 +19,8 @@ from broker.fronting import Fronting
 from broker.kernel import native
 from broker.kernel.lane import Lane, Warm
 from broker.kernel.tracee import CAP_CHOWN, Credentials
-from broker.mirror.content import Tell
+from broker.mirror.content import Room, Tell
+from broker.mirror.eviction import Eviction, Limits
 from broker.mirror.mirror import Mirror
 from broker.mirror.vouching import Vouch
 from broker.namespace.mounts import Mount, Mounts
@@ -65,16 +66,20 @@ async def mirrors_of(
 
     `warm` is told what the lane may answer by itself.
     """
+    eviction = Eviction(settings.cache_directory, Limits(settings.cache_limit, settings.keep_free))
     async with contextlib.AsyncExitStack() as stack:
         mirrors = {}
         for number, mount in enumerate(settings.mounts):
             vouch = warm.of(number) if warm else None
-            mirror = await _open_mirror(settings, mount, tell, schemes, display or Display(), vouch)
+            mirror = await _open_mirror(settings, mount, tell, schemes, display or Display(), vouch, eviction)
             stack.push_async_callback(mirror.close)
             mirrors[number] = mirror
+            eviction.add(mirror_directory(settings, mount), mirror.store)
             if warm is not None:
                 warm.drive(number, mount.prefix, mirror.tree.root, mirror.tree.root_fd, *mirror.counters)
                 stack.callback(warm.close)
+        stack.push_async_callback(eviction.close)
+        eviction.start()
         yield mirrors
 
 
@@ -143,6 +148,7 @@ async def _open_mirror(
     schemes: Mapping[str, Factory],
     display: Display,
     vouch: Vouch | None,
+    room: Room,
 ) -> Mirror:
     def tell_of(path: Path, what: str) -> None:
         tell(f"{_virtual(mount, path)} {what}")
@@ -152,14 +158,20 @@ async def _open_mirror(
 
     remote = await open_guarded(mount, refused, schemes)
     try:
-        return await _mirror(settings, mount, tell_of, remote, Progress(mount.prefix, display), vouch)
+        return await _mirror(settings, mount, tell_of, remote, Progress(mount.prefix, display), vouch, room)
     except BaseException:
         await remote.close()
         raise
 
 
 async def _mirror(
-    settings: Settings, mount: MountSettings, tell: Tell, remote: Remote, progress: Progress, vouch: Vouch | None
+    settings: Settings,
+    mount: MountSettings,
+    tell: Tell,
+    remote: Remote,
+    progress: Progress,
+    vouch: Vouch | None,
+    room: Room,
 ) -> Mirror:
     try:
         await remote.stat(b"")
@@ -178,6 +190,7 @@ async def _mirror(
             progress=progress,
             tell=tell,
             vouch=vouch,
+            room=room,
         )
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error

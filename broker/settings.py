@@ -39,3 +39,6 @@ class Settings:
     cache_directory: str
     cache_limit: int
     """Bytes of clean content that the cache may hold."""
+    keep_free: int | None = None
+    """Bytes of the cache's file system that clean content leaves free; None is 1 GiB, or a twentieth of it if that is
+    less."""

@@ -35,7 +35,7 @@ def load(policy: str | None, options: Sequence[str], environ: Mapping[str, str])
     """
     document = parse(*_read(policy or environ.get("SECCOMP_DRIVE_POLICY"), environ))
     tables = document.table("mount", "remote", "cache")
-    cache = tables.get("cache", document.item("cache", {})).table("dir", "limit")
+    cache = tables.get("cache", document.item("cache", {})).table("dir", "limit", "keep_free")
     remotes = {
         name: _remote(table) for name, table in tables.get("remote", document.item("remote", {})).table().items()
     }
@@ -46,6 +46,7 @@ def load(policy: str | None, options: Sequence[str], environ: Mapping[str, str])
         mounts=tuple(mount for _, mount in placed) or (MountSettings(DRIVE_PREFIX, RemoteSettings(DRIVE_URL)),),
         cache_directory=_directory(cache["dir"]) if "dir" in cache else _default_cache(environ),
         cache_limit=_size(cache["limit"]) if "limit" in cache else CACHE_LIMIT,
+        keep_free=_size(cache["keep_free"], least=0) if "keep_free" in cache else None,
     )
 
 
@@ -198,13 +199,13 @@ def _directory(item: Value) -> str:
     return posixpath.normpath(path)
 
 
-def _size(item: Value) -> int:
-    """Bytes: an integer, or a text such as ``10GiB`` (powers of 1024) or ``10GB`` (of 1000)."""
+def _size(item: Value, least: int = 1) -> int:
+    """Bytes, `least` or more: an integer, or a text such as ``10GiB`` (powers of 1024) or ``10GB`` (of 1000)."""
     size = item.value
     if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
         number, unit = match.groups()
         power = " KMGT".index(unit[0]) if len(unit) > 1 else 0
         size = int(float(number) * (1024 if "i" in unit else 1000) ** power)
-    if isinstance(size, bool) or not isinstance(size, int) or size <= 0:
+    if isinstance(size, bool) or not isinstance(size, int) or size < least:
         raise item.error(f'"{size}" is no size; write one such as "10GiB"')
     return size

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from blake3 import blake3
-
-from broker.mirror.digests import CHUNK, new_digest, on_thread
+from broker.mirror.digests import CHUNK, digest_of, new_digest, on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.nodes import reopen
 from broker.mirror.shared import Locks
@@ -18,6 +17,7 @@ from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, Ver
 
 _HOLE = 64 << 10
 """Runs of zeros of this length stay holes."""
+_FULL = errno.ENOSPC, errno.EDQUOT
 
 
 Tell = Callable[[Path, str], None]
@@ -34,6 +34,27 @@ class Progress(Protocol):
     def transfer(self, what: str, path: Path, total: int) -> contextlib.AbstractContextManager[Step]: ...
 
 
+class Room(Protocol):
+    """Makes room in the cache."""
+
+    def fetched(self, size: int) -> None:
+        """So many bytes came into the cache."""
+        ...
+
+    async def make_room(self, size: int, *, full: bool = False) -> bool:
+        """Before so many bytes are fetched; `full`: the disk has no room for them. Whether any came free."""
+        ...
+
+
+class Endless:
+    """A cache that needs no room to be made."""
+
+    def fetched(self, size: int) -> None: ...
+
+    async def make_room(self, size: int, *, full: bool = False) -> bool:
+        return False
+
+
 class Quiet:
     """The progress that nobody looks at."""
 
@@ -45,12 +66,15 @@ class Quiet:
 class Content:
     """The content of the regular files of one mirror."""
 
-    def __init__(self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress, tell: Tell) -> None:
+    def __init__(
+        self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress, tell: Tell, room: Room
+    ) -> None:
         self._remote = remote
         self._ledger = ledger
         self._locks = locks
         self._progress = progress
         self._tell = tell
+        self._room = room
 
     async def require(self, path: Path, file: int) -> Record:
         """Have the whole content behind `file`, a descriptor of the mirror's node at `path`; what is on record.
@@ -58,19 +82,21 @@ class Content:
         The descriptor is open before the record is looked at: whoever empties a file for room makes sure first
         that nobody has it open. Stale when the remote has another version by now.
         """
-        ino = os.fstat(file).st_ino
+        status = os.fstat(file)
+        ino = status.st_ino
         record = self._ledger.peek(ino) or await self._ledger.get(ino)
         if record is None:
             raise Stale
-        if record.hydrated:
+        if record.hydrated and not _is_hollow(status, record):
             return record
         async with self._locks.node(ino):
             record = await self._ledger.get(ino)
             if record is None:
                 raise Stale
-            if not record.hydrated:
-                record = await self._fetch(path, file, record)
+            if not record.hydrated or _is_hollow(os.fstat(file), record):
+                record = await self._complete(path, file, record)
                 await self._ledger.put(record)
+                self._room.fetched(record.size)
         return record
 
     async def spare(self, file: int) -> None:
@@ -86,10 +112,23 @@ class Content:
             if not record.hydrated:
                 os.truncate(b"/proc/self/fd/%d" % file, 0)
 
+    async def _complete(self, path: Path, file: int, record: Record) -> Record:
+        """The record of a file whose content is there: it was all the time, or comes now."""
+        status = os.fstat(file)
+        if status.st_blocks and record.digest and not record.is_bent(status):
+            source = reopen(file, os.O_RDONLY)
+            try:
+                if await digest_of(source) == record.digest:
+                    return replace(record, hydrated=True)
+            finally:
+                os.close(source)
+        await self._room.make_room(record.size)
+        record = await self._fetch(path, file, record)
+        return replace(record, blocks=min(record.blocks, os.fstat(file).st_blocks))
+
     async def _fetch(self, path: Path, file: int, record: Record) -> Record:
         target = reopen(file, os.O_WRONLY)
         try:
-            before = os.fstat(target)
             # An open with O_TRUNC that came to nothing may have left it shorter.
             os.ftruncate(target, record.size)
             digest = new_digest()
@@ -97,13 +136,23 @@ class Content:
             with self._progress.transfer("fetching", path, record.size) as step:
                 while offset < record.size:
                     data = await self._read(path, record, offset)
-                    await on_thread(_store, target, data, offset, digest)
+                    await on_thread(digest.update, data)
+                    await self._store(target, data, offset)
                     offset += len(data)
                     step(len(data))
-            os.utime(target, ns=(before.st_atime_ns, before.st_mtime_ns))
         finally:
+            os.utime(target, ns=(os.fstat(target).st_atime_ns, record.mtime_ns))
             os.close(target)
         return replace(record, hydrated=True, digest=digest.digest())
+
+    async def _store(self, target: int, data: bytes, offset: int) -> None:
+        """On a full disk other content makes room, as long as there is any."""
+        while True:
+            try:
+                return await on_thread(_store, target, data, offset)
+            except OSError as error:
+                if error.errno not in _FULL or not await self._room.make_room(len(data), full=True):
+                    raise
 
     async def _read(self, path: Path, record: Record, offset: int) -> bytes:
         """The next bytes; with the last of them one more is asked for, which must not be there."""
@@ -119,9 +168,8 @@ class Content:
         return data
 
 
-def _store(file: int, data: bytes, offset: int, digest: blake3) -> None:
+def _store(file: int, data: bytes, offset: int) -> None:
     """Write all but the holes: the placeholder is one hole of the right size."""
-    digest.update(data)
     view = memoryview(data)
     for start in range(0, len(data), _HOLE):
         block = view[start : start + _HOLE]
@@ -133,3 +181,8 @@ def _write_all(file: int, block: memoryview, offset: int) -> None:
     while block:
         written = os.pwrite(file, block, offset)
         block, offset = block[written:], offset + written
+
+
+def _is_hollow(status: os.stat_result, record: Record) -> bool:
+    """Whether a clean file has lost its content: the ledger that says it is complete is older than that."""
+    return status.st_size > 0 == status.st_blocks and record.blocks > 0 and not record.dirty

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import fcntl
+import operator
 import os
 import sqlite3
 import stat
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 from broker.mirror.nodes import SET_ID
 from broker.mirror.shared import Generation
+from broker.mirror.usage import SCHEMA as USED
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.remotes.protocol import Version
 
@@ -71,6 +73,12 @@ class Record:
     """Of the content at `version`, where it has been read."""
     identity: str | None = None
 
+    def is_bent(self, status: os.stat_result) -> bool:
+        """Whether a file without content has not the size and time that are on record."""
+        if self.hydrated or self.dirty or not stat.S_ISREG(self.mode):
+            return False
+        return (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns)
+
     @property
     def shown(self) -> Shown:
         """What the remote knows better than the mirror's node."""
@@ -91,20 +99,7 @@ def _record(row: Sequence[object]) -> Record:
     return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
 
 
-def _row(record: Record) -> tuple[object, ...]:
-    return (
-        record.ino,
-        record.version,
-        record.hydrated,
-        record.dirty,
-        record.size,
-        record.mtime_ns,
-        record.mode,
-        record.nlink,
-        record.blocks,
-        record.digest,
-        record.identity,
-    )
+_row = operator.attrgetter(*_COLUMNS.split(", "))
 
 
 class Ledger:
@@ -138,7 +133,7 @@ class Ledger:
             database.execute("PRAGMA journal_mode=WAL")
             database.execute("PRAGMA synchronous=NORMAL")
             database.execute("PRAGMA wal_autocheckpoint=0")
-            database.executescript(_SCHEMA)
+            database.executescript(_SCHEMA + USED)
             database.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
         finally:
             os.close(starting)

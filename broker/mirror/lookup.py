@@ -221,7 +221,20 @@ class Lookup:
         record = await self._ledger.get(status.st_ino)
         if record is None or attributes is None:
             return record is not None and record.dirty
-        return record.dirty or same(status, record, attributes)
+        if record.dirty:
+            return True
+        if not same(status, record, attributes):
+            return False
+        await self._mend(path, status, record)
+        return True
+
+    async def _mend(self, path: Path, status: os.stat_result, record: Record) -> None:
+        """Somebody may have been killed while he worked on a file's content: what has none has the size and time that
+        are on record."""
+        if record.is_bent(status):
+            async with self._locks.attempt(record.ino) as mine:
+                if mine and record == await self._ledger.get(record.ino):
+                    self._tree.mend(path, record.ino, record.size, record.mtime_ns)
 
     async def _list(self, path: Path) -> None:
         started = time.monotonic()
@@ -254,6 +267,8 @@ class Lookup:
             record = records.get(status.st_ino) if status else None
             if status and not (record and (record.dirty or same(status, record, entry.attributes))):
                 await self._agree(join(path, entry.name), entry.attributes, token)
+            elif status and record:
+                await self._mend(join(path, entry.name), status, record)
         absent = [entry for entry in page if entry.name not in present]
         made: list[Record] = []
         if absent and self._generation.folder(path) == token:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Callable
 
 from broker.mirror.changing import Changing
-from broker.mirror.content import Content, Progress, Stale, Tell
+from broker.mirror.content import Content, Endless, Progress, Room, Stale, Tell
+from broker.mirror.evicting import Store
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
@@ -24,6 +25,7 @@ from broker.mirror.setid import NOBODY, Rule, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
+from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
 from broker.remotes.protocol import Path, Remote, RemoteError
@@ -50,6 +52,7 @@ class Mirror:
         progress: Progress,
         tell: Tell,
         vouch: Vouch | None = None,
+        room: Room | None = None,
     ) -> None:
         """Call it inside the running loop. `directory` is private to the user and to this mount."""
         vouch = vouch or NoVouch()
@@ -63,11 +66,17 @@ class Mirror:
         self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation, vouch)
         trust = Trust(ttl, vouch)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust)
-        self._content = Content(remote, self._ledger, self._locks, progress, tell)
+        self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
+        self._usage = Usage(os.path.join(directory, "ledger.sqlite"))
         self._names = Names(remote, self.tree, self._ledger, self._lookup)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
+
+    @property
+    def store(self) -> Store:
+        """What eviction works with."""
+        return Store(self.tree, self._ledger, self._locks, self._usage)
 
     @property
     def counters(self) -> tuple[mmap.mmap, bytearray]:
@@ -111,7 +120,7 @@ class Mirror:
                 if flags & os.O_CREAT and flags & os.O_EXCL:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 if stat.S_ISREG(status.st_mode):
-                    return await self._open_regular(path, flags, act, writer)
+                    return await self._open_regular(path, status, flags, act, writer)
                 return await self._open_other(path, status, flags, act)
             except Stale:
                 began = time.monotonic()
@@ -124,9 +133,10 @@ class Mirror:
             await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    async def require(self, path: Path) -> None:
-        """Have a file's content in the mirror, for a call that reads it by its name (execve, mmap after O_PATH)."""
-        os.close(await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags)))
+    async def require(self, path: Path) -> int:
+        """Have a file's content in the mirror, for a call that reads it by its name (execve). It stays there as long
+        as the descriptor that is returned is open."""
+        return await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
 
     async def mkdir(self, path: Path, act: Act) -> int:
         self.require_writable()
@@ -220,6 +230,7 @@ class Mirror:
         self.require_writable()
         made = flags & ~os.O_TRUNC | os.O_EXCL
         file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
+        self._usage.note(os.fstat(file).st_ino, path)
         if is_writing(flags):
             try:
                 await self.writeback.hold(file, writer)
@@ -230,7 +241,9 @@ class Mirror:
                 raise
         return file
 
-    async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
+    async def _open_regular(
+        self, path: Path, status: os.stat_result, flags: int, act: OpenAct, writer: Writer
+    ) -> int:
         if is_writing(flags):
             self.require_writable()
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
@@ -250,6 +263,7 @@ class Mirror:
         except BaseException:
             os.close(file)
             raise
+        self._usage.note(status.st_ino, path)
         return file
 
     async def _open_other(self, path: Path, status: os.stat_result, flags: int, act: OpenAct) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import os
 import stat
@@ -12,6 +13,9 @@ from broker.remotes.protocol import Attributes, Changes
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 USER = b"user."
+_PUNCH_HOLE, _KEEP_SIZE = 2, 1
+_BLOCK_MOST = 1 << 20
+_LIBC = ctypes.CDLL(None)
 
 
 class Unplaceable(OSError):
@@ -69,6 +73,23 @@ def dress(real: bytes, attributes: Attributes, *, owners: bool) -> None:
         dropped = 0 if attributes.is_directory else SET_ID
         os.chmod(real, stat.S_IMODE(attributes.mode) & ~dropped)
     os.utime(real, ns=(attributes.atime_ns, attributes.mtime_ns), follow_symlinks=False)
+
+
+def make_hole(file: int, size: int, mtime_ns: int) -> None:
+    """Take the content of `file`, which is open for writing: what stays is a hole of that size.
+
+    It is punched, so that nobody sees the file shorter meanwhile, where the file system knows how.
+    """
+    before = os.fstat(file)
+    if before.st_size != size or _LIBC.fallocate(file, _PUNCH_HOLE | _KEEP_SIZE, *_whole(size)) < 0:
+        os.ftruncate(file, 0)
+        os.ftruncate(file, size)
+    os.utime(file, ns=(before.st_atime_ns, mtime_ns))
+
+
+def _whole(size: int) -> tuple[ctypes.c_long, ctypes.c_long]:
+    """Offset and length beyond the end: the last block goes only if all of it is in the range."""
+    return ctypes.c_long(0), ctypes.c_long(size + _BLOCK_MOST)
 
 
 def reopen(node: int, flags: int) -> int:

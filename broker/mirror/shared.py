@@ -105,6 +105,16 @@ class Locks:
             yield
 
     @contextlib.asynccontextmanager
+    async def attempt(self, ino: int) -> AsyncIterator[bool]:
+        """The lock of a node if nobody holds it, or waits for it: True, else False."""
+        if ino in self._inside or not _try_lock(self._file, ino):
+            yield False
+            return
+        _unlock(self._file, ino)
+        async with self._hold(ino):
+            yield True
+
+    @contextlib.asynccontextmanager
     async def names(self, *paths: bytes) -> AsyncIterator[None]:
         """Held over a change of those names; taken in one order, so that two renames cannot wait in a ring."""
         async with contextlib.AsyncExitStack() as stack:

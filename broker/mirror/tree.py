@@ -10,7 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from broker.mirror.nodes import SET_ID, dress, get_xattrs, lending, make, remove_known, reopen, set_xattrs
+from broker.mirror.nodes import SET_ID, dress, get_xattrs, lending, make, make_hole, remove_known, reopen, set_xattrs
 from broker.remotes.protocol import Attributes, Path
 
 GONE = FileNotFoundError, NotADirectoryError
@@ -113,6 +113,16 @@ class Tree:
             if not stat.S_ISLNK(before.st_mode):
                 os.chmod(real, stat.S_IMODE(before.st_mode))
             os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns), follow_symlinks=False)
+
+    def mend(self, path: Path, ino: int, size: int, mtime_ns: int) -> None:
+        """Make a file without content the hole that it should be; hold the node's lock."""
+        with contextlib.suppress(*GONE):
+            file = self.open(path, os.O_WRONLY)
+            try:
+                if os.fstat(file).st_ino == ino:
+                    make_hole(file, size, mtime_ns)
+            finally:
+                os.close(file)
 
     def drop_set_id(self, path: Path) -> int:
         """Take the set-id bits from a regular file; those that it had."""

@@ -110,15 +110,19 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
             scripts.pop(asking, None)
 
         return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0), undo=forget)
-    if target.mirror is not None:
-        await target.mirror.require(target.path)
-    _require(call, target, os.X_OK)
-    at = _last_component(call, target)
-    if at is None:
-        file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC)
-        return Redirect(file, number, (0, end, argv, envp, AT_EMPTY_PATH, 0))
-    parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    return Redirect(parent, number, (0, at, argv, envp, 0, 0))
+    kept = await target.mirror.require(target.path) if target.mirror is not None else None
+    try:
+        _require(call, target, os.X_OK)
+        at = _last_component(call, target)
+        if at is None:
+            file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC)
+            return Redirect(file, number, (0, end, argv, envp, AT_EMPTY_PATH, 0), kept=kept)
+        parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return Redirect(parent, number, (0, at, argv, envp, 0, 0), kept=kept)
+    except BaseException:
+        if kept is not None:
+            os.close(kept)
+        raise
 
 
 async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None:
@@ -126,11 +130,12 @@ async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None
     if target.missing or target.is_directory:
         return None
     if target.mirror is not None:
-        await target.mirror.require(target.path)
-    try:
-        file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return None
+        file = await target.mirror.require(target.path)
+    else:
+        try:
+            file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return None
     try:
         head = os.read(file, _HEAD)
     except OSError:

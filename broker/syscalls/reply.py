@@ -54,6 +54,8 @@ class Redirect:
     failure: int = 0
     undo: Callable[[], Awaitable[object]] | None = None
     """Takes back what was made ready, when the call fails."""
+    kept: int | None = None
+    """A descriptor of ours that is to stay open meanwhile, and is closed then."""
 
 
 Reply = Continue | Return | Fail | InstallFd | Redirect

@@ -15,7 +15,7 @@ from remotes.faults import Faulty
 from remotes.memory import Memory, Node
 from remotes.plans import Plan
 
-from broker.mirror.content import Quiet
+from broker.mirror.content import Quiet, Room
 from broker.mirror.mirror import Mirror
 from broker.mirror.setid import ByChmod, Writer
 from broker.remotes.checking import Checked
@@ -179,7 +179,7 @@ class Drives:
 
     @contextlib.asynccontextmanager
     async def __call__(
-        self, *, ttl: float = FOREVER, read_only: bool = False, remote: Remote | None = None
+        self, *, ttl: float = FOREVER, read_only: bool = False, remote: Remote | None = None, room: Room | None = None
     ) -> AsyncIterator[Drive]:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         said: list[str] = []
@@ -195,6 +195,7 @@ class Drives:
             owners=os.geteuid() == 0,
             progress=Quiet(),
             tell=tell,
+            room=room,
         )
         self.open += 1
         try:
