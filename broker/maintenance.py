@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from broker.errors import SetupError
 from broker.mirror import leases
+from broker.mirror.eviction import Limits
 from broker.remotes.protocol import RemoteError
 from broker.remotes.registry import SCHEMES, Factory
 from broker.session import mirror_directory, mirrors_of, open_guarded
@@ -34,6 +35,16 @@ class Pending:
     size: int
     changed: float
     open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatus:
+    """Bytes: of all mirrors, whoever mounts them, and their limit; of the file system that they are on."""
+
+    size: int
+    limit: int
+    free: int
+    keep_free: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,12 @@ def status(settings: Settings) -> int:
             for mount, each in found
         ],
     )
+    if cache := cache_of(settings):
+        sizes = (cache.size, cache.limit, cache.free, cache.keep_free)
+        report.table(
+            ("cache", "all copies", "limit", "disk free", "to be left free"),
+            [(shown(os.fsencode(settings.cache_directory)), *map(report.size, sizes))],
+        )
     now = time.time()
     report.table(
         ("not pushed yet", "size", "changed", "state"),
@@ -126,6 +143,18 @@ def status_of(directory: str) -> MirrorStatus:
             found.conflicts.append(path)
     found.pending.sort(key=lambda pending: pending.changed)
     return found
+
+
+def cache_of(settings: Settings) -> CacheStatus | None:
+    """What the cache holds and may hold; None if there is none yet."""
+    mirrors = os.path.join(settings.cache_directory, "mirrors")
+    try:
+        disk = os.statvfs(mirrors)
+        size = sum(file.st_blocks * 512 for name in os.listdir(mirrors) for _, file in _files(f"{mirrors}/{name}"))
+    except FileNotFoundError:
+        return None
+    keep_free = Limits(settings.cache_limit, settings.keep_free).kept_free(disk.f_blocks * disk.f_frsize)
+    return CacheStatus(size, settings.cache_limit, disk.f_bavail * disk.f_frsize, keep_free)
 
 
 def _complete(work: Coroutine[Any, Any, _T]) -> _T:

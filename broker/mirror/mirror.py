@@ -120,7 +120,7 @@ class Mirror:
                 if flags & os.O_CREAT and flags & os.O_EXCL:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 if stat.S_ISREG(status.st_mode):
-                    return await self._open_regular(path, status, flags, act, writer)
+                    return await self._open_regular(path, flags, act, writer)
                 return await self._open_other(path, status, flags, act)
             except Stale:
                 began = time.monotonic()
@@ -241,9 +241,7 @@ class Mirror:
                 raise
         return file
 
-    async def _open_regular(
-        self, path: Path, status: os.stat_result, flags: int, act: OpenAct, writer: Writer
-    ) -> int:
+    async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
         if is_writing(flags):
             self.require_writable()
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
@@ -263,7 +261,7 @@ class Mirror:
         except BaseException:
             os.close(file)
             raise
-        self._usage.note(status.st_ino, path)
+        self._usage.note(os.fstat(file).st_ino, path)
         return file
 
     async def _open_other(self, path: Path, status: os.stat_result, flags: int, act: OpenAct) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -87,6 +88,7 @@ def test_the_table(settings: Settings, capfd: pytest.CaptureFixture[str]) -> Non
     out = capfd.readouterr().out
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[1].startswith("/drive file://") and lines[1].endswith(" 3 1")
+    assert any(re.match(rf"{settings.cache_directory} \S+ kB 1\.1 GB ", line) for line in lines)
     (old,) = [number for number, line in enumerate(lines) if line.startswith("/drive/old 5.0 kB ")]
     (new,) = [number for number, line in enumerate(lines) if line.startswith(f"/drive/{long.decode()} 0 bytes ")]
     assert old < new and lines[old].endswith("days ago waiting")

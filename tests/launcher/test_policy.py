@@ -58,6 +58,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         [cache]
         dir = "$HOME/c/../cache"
         limit = "1.5GiB"
+        keep_free = 0
     """
     share = RemoteSettings("file:///srv", {"retries": 3})
     assert load(tmp_path, text, "/a=file:///b=c,d,ro", "/s=share") == Settings(
@@ -69,6 +70,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         ),
         cache_directory=f"{tmp_path}/home/cache",
         cache_limit=3 * 2**29,
+        keep_free=0,
     )
 
 
@@ -77,6 +79,7 @@ def test_defaults(tmp_path: Path) -> None:
     settings = policy.load(None, ["/drive=file:///srv"], {"XDG_CACHE_HOME": "/caches"})
     assert settings.mounts == (MountSettings(b"/drive", RemoteSettings("file:///srv"), False, 1.0),)
     assert (settings.cache_directory, settings.cache_limit) == ("/caches/seccomp-drive", 10 * 2**30)
+    assert settings.keep_free is None
     relative = policy.load(None, [], {"XDG_CACHE_HOME": "caches"})
     assert relative.cache_directory == f"{tmp_path}/home/.cache/seccomp-drive"
 
@@ -180,10 +183,11 @@ def test_a_named_policy_must_exist(tmp_path: Path, by_option: bool) -> None:
         ("remote.b.url = 'file:/y'\n" + mounts(("/a", "share")), ':4: unknown remote "share" (there is b)'),
         ("[cache]\nlimit = 0", ':2: "0" is no size'),
         ("[cache]\nlimit = true", ":2: "),
+        ("[cache]\nkeep_free = -1", ':2: "-1" is no size'),
         ("[cache]\nlimit = '10 Gib'", ':2: "10 Gib" is no size; write one such as "10GiB"'),
         ("[cache]\n\ndir = 'cache'", ':3: "cache" is no absolute folder'),
         ("[cache]\ndir = '$NO_SUCH_VARIABLE/x'", ':2: "$NO_SUCH_VARIABLE/x" is no absolute folder'),
-        ("[cache]\nsize = 1", ':2: unknown key "size"; known here: dir, limit'),
+        ("[cache]\nsize = 1", ':2: unknown key "size"; known here: dir, limit, keep_free'),
     ],
 )
 def test_what_is_refused_and_where(tmp_path: Path, text: str, message: str) -> None:
@@ -229,7 +233,21 @@ VALUE = st.sampled_from(
     ["1", "-1", "true", "nan", '""', '"/a"', '"/a/b"', '"s:"', '"x:y"', '"r"', "[]", "{}", "[{}]", "[1]"]
 )
 KEY = st.sampled_from(
-    ["mount", "remote", "cache", "prefix", "url", "access", "ttl", "timeout", "dir", "limit", "other", "remote.r.url"]
+    [
+        "mount",
+        "remote",
+        "cache",
+        "prefix",
+        "url",
+        "access",
+        "ttl",
+        "timeout",
+        "dir",
+        "limit",
+        "keep_free",
+        "other",
+        "remote.r.url",
+    ]
 )
 HEADER = st.sampled_from(["[[mount]]", "[remote.r]", "[cache]", "[mount]", "[remote]", "[[remote]]", "[other]"])
 LINE = st.one_of(HEADER, st.builds("{} = {}".format, KEY, VALUE), st.sampled_from(["", "# x", "]", '"""']))
