@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import resource
 import socket
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
 from broker import spinning
 from broker.answering import Answerer
@@ -212,12 +213,29 @@ def _make_private(directory: str) -> None:
 
 
 def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:
+    prefixes = [_canonical(mount.prefix) for mount in settings.mounts]
+    _require_apart(prefixes)
     mounts = [
-        Mount(number, mount.prefix, mount.remote.url, mount.read_only, mount.ttl)
-        for number, mount in enumerate(settings.mounts)
+        Mount(number, prefix, mount.remote.url, mount.read_only, mount.ttl)
+        for number, (prefix, mount) in enumerate(zip(prefixes, settings.mounts, strict=True))
     ]
     private = os.fsencode(os.path.realpath(mirrors_directory(settings)))
     return Mounts(mounts, {number: mirror.tree.root for number, mirror in mirrors.items()}, private)
+
+
+def _canonical(prefix: bytes) -> bytes:
+    """Where mount(2) would put it: the folders above may be symlinks, and every spelling of them leads there."""
+    folder, slash, name = prefix.rpartition(b"/")
+    return os.path.join(os.path.realpath(folder or b"/"), name) if slash else prefix
+
+
+def _require_apart(prefixes: Sequence[bytes]) -> None:
+    """As the policy does for the prefixes as they are written."""
+    for one, other in itertools.permutations(prefixes, 2):
+        if other.startswith(b"/") and (one + b"/").startswith(other + b"/"):
+            raise SetupError(
+                f"two prefixes lead to {one.decode(errors='backslashreplace')} by a symlink; choose another for one"
+            )
 
 
 def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror], warm: Warm) -> Lane:

@@ -40,7 +40,6 @@ CREATE TABLE IF NOT EXISTS node (
 );
 CREATE INDEX IF NOT EXISTS dirty_nodes ON node (ino) WHERE dirty;
 CREATE TABLE IF NOT EXISTS tidied (once INTEGER PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS twin (identity TEXT, path BLOB, PRIMARY KEY (identity, path)) WITHOUT ROWID;
 """
 _COLUMNS = "ino, version, hydrated, dirty, size, mtime_ns, mode, nlink, blocks, digest, identity"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
@@ -162,10 +161,10 @@ class Ledger:
             if not missing:
                 return {ino: record for ino in wanted if (record := self._cache[ino]) is not None}
             epoch = self._epoch
-            read = await self.run(partial(_select, inos=missing), small=len(missing) <= _SMALL)
+            read = await self._run(partial(_select, inos=missing), small=len(missing) <= _SMALL)
             if epoch == self._epoch:
                 self._remember({ino: read.get(ino) for ino in missing})
-        return await self.run(partial(_select, inos=wanted))
+        return await self._run(partial(_select, inos=wanted))
 
     async def put(self, *records: Record) -> None:
         """Write the records; they are on disk, for all sessions, when this returns.
@@ -228,7 +227,7 @@ class Ledger:
 
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""
-        return await self.run(
+        return await self._run(
             lambda database: [_record(row) for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE dirty")]
         )
 
@@ -251,8 +250,7 @@ class Ledger:
         self._cache.clear()
         self._epoch += 1
 
-    async def run(self, work: Callable[[sqlite3.Connection], Result], *, small: bool = False) -> Result:
-        """Ask the database: on its thread, or at once what is `small` and finds nobody in the way."""
+    async def _run(self, work: Callable[[sqlite3.Connection], Result], *, small: bool = False) -> Result:
         try:
             if small:
                 try:
@@ -292,7 +290,7 @@ class Ledger:
 
         epoch = self._epoch
         try:
-            known = await self.run(transaction, small=small)
+            known = await self._run(transaction, small=small)
         except BaseException:
             # Cancelled, it may still be done: what is in the cache is not known to be true any more.
             self._forget()

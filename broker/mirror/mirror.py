@@ -20,13 +20,11 @@ from broker.mirror.evicting import Store
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
-from broker.mirror.placing import Placing
 from broker.mirror.pushing import Pushing
 from broker.mirror.setid import NOBODY, Rule, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
-from broker.mirror.twins import Twins
 from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
@@ -66,13 +64,11 @@ class Mirror:
             self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
         self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation, vouch)
-        twins = Twins(self.tree, self._ledger, self._locks)
-        placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
-        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing)
+        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust)
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
         self._usage = Usage(os.path.join(directory, "ledger.sqlite"))
-        self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
+        self._names = Names(remote, self.tree, self._ledger, self._lookup)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
@@ -160,7 +156,6 @@ class Mirror:
 
     async def unlink(self, path: Path, act: Act) -> int:
         self.require_writable()
-        await self._save_for_other_names(path)
         return await self._names.unlink(path, act)
 
     async def rmdir(self, path: Path, act: Act) -> int:
@@ -175,8 +170,6 @@ class Mirror:
         target = await self._lookup.look(new)
         if target is not None and stat.S_ISDIR(target.st_mode):
             await self._lookup.listing(new)
-        elif target is not None:
-            await self._save_for_other_names(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
     async def change(self, path: Path, act: Act, *, writing: int | None = None, rule: Rule | None = None) -> int:
@@ -202,6 +195,7 @@ class Mirror:
     async def truncate(self, path: Path, act: Act, writer: Writer = NOBODY) -> int:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
         self.require_writable()
+        await self.remote.authorize(path)
         file = await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
         try:
             ino = os.fstat(file).st_ino
@@ -251,6 +245,7 @@ class Mirror:
     async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
         if is_writing(flags):
             self.require_writable()
+            await self.remote.authorize(path)
         if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
             os.close(self._act(path, os.O_WRONLY, act))
         file = self._act(path, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC), act)
@@ -279,13 +274,6 @@ class Mirror:
         elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             raise PermissionError(errno.EACCES, "a drive is nodev")
         return self._act(path, flags & ~os.O_CREAT, act)
-
-    async def _save_for_other_names(self, path: Path) -> None:
-        """Push a dirty file that is about to lose a name: it may have others on the remote that the mirror lacks."""
-        status = self.tree.lstat(path)
-        record = await self._ledger.get(status.st_ino) if status else None
-        if record is not None and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
-            await self.written(path, record.ino, durable=False)
 
     def _act(self, path: Path, flags: int, act: OpenAct) -> int:
         return self.tree.run(lambda real: act(real, flags), path)

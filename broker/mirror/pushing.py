@@ -16,7 +16,17 @@ from broker.mirror.nodes import SET_ID, changes_of
 from broker.mirror.placing import parent_of, record_of
 from broker.mirror.setid import SetIds
 from broker.mirror.tree import GONE, Tree
-from broker.remotes.protocol import Attributes, Changes, NotADirectory, NotFound, Path, Remote, Step, VersionChanged
+from broker.remotes.protocol import (
+    Attributes,
+    Changes,
+    Forbidden,
+    NotADirectory,
+    NotFound,
+    Path,
+    Remote,
+    Step,
+    VersionChanged,
+)
 from broker.telling import shown
 
 
@@ -56,8 +66,11 @@ class Pushing:
                 await self._pushed(path, record, written, known)
 
     async def _push_attributes(self, path: Path, status: os.stat_result, record: Record, changes: Changes) -> None:
-        """The content is as it was; if it is somebody else's on the remote by now, the attributes are his as well."""
-        with contextlib.suppress(NotFound, NotADirectory):
+        """The content is as it was; if it is somebody else's on the remote by now, the attributes are his as well.
+
+        They also are of a file that the user may write to but does not own.
+        """
+        with contextlib.suppress(NotFound, NotADirectory, Forbidden):
             if (await self._remote.stat(path)).version == record.version:
                 await self._pushed(path, record, await self._remote.set_attributes(path, changes), record.digest)
                 return

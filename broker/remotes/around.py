@@ -85,6 +85,9 @@ class Around:
     async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
         return await self._pass(path, self._remote.set_attributes(path, changes))
 
+    async def authorize(self, path: Path) -> None:
+        await self._pass(path, self._remote.authorize(path))
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         return await self._pass(path, self._remote.get_xattrs(path))
 

@@ -117,6 +117,15 @@ class FileRemote:
     async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
         return await self._run(path, self._tree.set_attributes, path, changes)
 
+    async def authorize(self, path: Path) -> None:
+        if not self._prompt or self._closed:
+            await self._run(path, self._tree.authorize, path)
+            return
+        try:
+            self._tree.authorize(path)
+        except OSError as error:
+            raise remote_error(error, path) from error
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         return await self._run(path, self._tree.get_xattrs, path)
 

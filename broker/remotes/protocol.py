@@ -275,6 +275,13 @@ class Remote(Protocol):
 
     async def set_attributes(self, path: Path, changes: Changes) -> Attributes: ...
 
+    async def authorize(self, path: Path) -> None:
+        """Forbidden or ReadOnly if this user may not write to the file at `path`, whose mode need not say so.
+
+        Asked before a file is opened for writing; a remote that can only find out by trying says nothing.
+        """
+        ...
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         """All extended attributes of the ``user.`` namespace."""
         ...

@@ -31,6 +31,7 @@ from broker.remotes.replacing import Replacer, Target
 
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _NODE = os.O_PATH | os.O_NOFOLLOW
+_FACCESSAT2, _AT_FDCWD, _AT_EACCESS = 439, -100, 0x200
 _FOLDER = os.O_PATH | os.O_DIRECTORY
 
 
@@ -146,6 +147,11 @@ class Tree:
         with self._node(path) as node:
             change(node, changes)
             return describe(node)
+
+    def authorize(self, path: Path) -> None:
+        with self._node(path) as node:
+            way = os.fsencode(way_to(node))
+            native.call(native.AUDIT_ARCH_X86_64, _FACCESSAT2, (_AT_FDCWD, way, os.W_OK, _AT_EACCESS, 0, 0))
 
     def get_xattrs(self, path: Path) -> dict[bytes, bytes]:
         with self._node(path) as node:

@@ -211,3 +211,42 @@ def test_deeper_than_the_longest_path(pair: Pair) -> None:
             find "$DRIVE" -name f | wc -c; cd "$DRIVE"; du -s --apparent-size . > /dev/null; mv 0* x
             cat $(find x -name f); rm -r x; ls""")
     )
+
+
+def test_a_prefix_behind_a_symlink(pair: Pair) -> None:
+    """Its folder is reached by every spelling of the folders above it, and shown as the kernel would."""
+    (pair.base / "real").mkdir()
+    (pair.base / "link").symlink_to("real")
+    (pair.base / "other").symlink_to("link")
+    real, link, other = (f"{pair.base}/{name}/drive" for name in ("real", "link", "other"))
+    pair = replace(pair, prefix=link)
+    pair.run(
+        bash(f"""
+            for way in {real} {link} {other}; do cat $way/hello.txt; stat -c %F $way; ls $way/sub; cd $way
+            pwd -P; cd sub; cat ../hello.txt; done
+            echo new > {other}/new; cat {real}/new; cd {pair.base}/link; cat drive/new """),
+        opaque=("absolute",),
+    )
+
+
+DEEP = """
+import errno, os, sys
+prefix = sys.argv[1]
+if os.path.exists(os.path.dirname(prefix)) and not os.path.ismount(prefix):
+    os.removedirs(os.path.dirname(prefix))  # the native run has made them
+os.chdir(prefix)
+for call in (lambda: os.chdir(".."), lambda: os.stat(".."), lambda: os.listdir(".."), lambda: os.open("../new", 66)):
+    try:
+        print(call())
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+print(os.getcwd() == prefix, open("hello.txt").read(), open("../drive/hello.txt").read(), end="")
+"""
+
+
+@pytest.mark.usefixtures("drive_only")
+def test_folders_above_a_prefix_that_do_not_exist(pair: Pair) -> None:
+    """To go up from the drive is ENOENT, since nothing is there; the program stays where it is and goes on."""
+    pair = replace(pair, prefix=f"{pair.base}/none/such/drive")
+    _, drive = pair.outcomes(["python3", "-c", DEEP, pair.prefix], setup=fill_standard, seconds=30)
+    assert drive.stdout == "ENOENT\n" * 4 + "True hello\n hello\n", drive.stderr

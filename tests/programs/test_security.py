@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from .harness import Pair, Place, fill_standard
+from .sides import seccomp_drive
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -131,3 +132,43 @@ def test_set_id_files_and_devices(pair: Pair, tmp_path: Path) -> None:
         os.mknod(place.drive / "roots-null", 0o020666, os.makedev(1, 3))
 
     pair.run(["python3", "-c", SET_ID, pair.prefix], setup=setup)
+
+
+REFUSED = r"""
+import errno, os, sys
+os.chdir(sys.argv[1])
+for name in ("read-only", "secret", "shared", "sub/new"):
+    for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_TRUNC, os.O_RDONLY | os.O_CREAT):
+        try:
+            os.close(os.open(name, flags))
+            print(name, flags, "opened")
+        except OSError as error:
+            print(name, flags, errno.errorcode[error.errno])
+    try:
+        print(name, os.truncate(name, 2))
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+"""
+
+
+@as_root
+def test_what_the_remote_forbids_is_refused_at_open(pair: Pair) -> None:
+    """An ordinary user's local copies are his own, the remote's files are not. Compared with a plain directory."""
+    remote, cache = pair.base / "remote", pair.base / "nobodys"
+    (remote / "sub").mkdir(parents=True)
+    for name, mode in (("read-only", 0o644), ("secret", 0o600), ("shared", 0o666)):
+        (remote / name).write_text("content")
+        (remote / name).chmod(mode)
+    remote.chmod(0o777)  # where a push could put another file in the place of what may not be written
+    cache.mkdir()
+    os.chown(cache, NOBODY, NOBODY)
+    nobody = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", "--"]
+    program = ["/usr/bin/python3", "-c", REFUSED]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
+    served = seccomp_drive("exec", "-m", f"{pair.prefix}=file://{remote}", "--")
+    drive = subprocess.run([*nobody, *served, *program, pair.prefix], env=environment, capture_output=True, text=True)
+    (remote / "shared").write_text("content")
+    plain = subprocess.run([*nobody, *program, str(remote)], capture_output=True, text=True)
+    assert (drive.stdout, drive.stderr) == (plain.stdout, "")
+    assert "read-only 1 EACCES" in plain.stdout and "shared 1 opened" in plain.stdout
+    assert (remote / "read-only").read_text() == "content"

@@ -176,8 +176,24 @@ bool links_lead_away(const struct links *links, int root, const char *path)
     return false;
 }
 
+/* Whether the last component is that of a prefix: nothing need exist there, so that its folder says nothing. */
+static bool ends_like_a_prefix(const struct texts *folders, const struct normal *normal)
+{
+    size_t above = (const char *)memrchr(normal->path, '/', normal->length) - normal->path;
+    for (size_t index = 0; index < folders->count; index++) {
+        const struct text folder = folders->items[index];
+        const char *name = memrchr(folder.bytes, '/', folder.length);
+        size_t length = folder.bytes + folder.length - name;
+        if (length == normal->length - above && !memcmp(name, normal->path + above, length))
+            return true;
+    }
+    return false;
+}
+
 bool links_concern(struct links *links, const struct normal *normal, bool follow, uint32_t now)
 {
+    if (ends_like_a_prefix(&links->prefixes->folders, normal))
+        return links_lead_away(links, AT_FDCWD, normal->path);
     char path[JOINED_LIMIT], parent[JOINED_LIMIT], target[1];
     size_t length = normal->length;
     if (!follow)

@@ -157,6 +157,10 @@ class DriveRemote:
     async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
         return await self._change(path, lambda body, stored: changed(path, body, changes, stored))
 
+    async def authorize(self, path: Path) -> None:
+        with self._said(path):
+            _require_writable(path, await self._find.existing(path))
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         with self._said(path):
             found = self._core.bodies.open(await self._find.existing(path)).xattrs

@@ -122,6 +122,10 @@ class ViewRemote:
         async with self._below_user(path) as (tree, rest):
             return await tree.set_attributes(rest, changes)
 
+    async def authorize(self, path: Path) -> None:
+        async with self._below_user(path) as (tree, rest):
+            await tree.authorize(rest)
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         async with self._at(path) as (tree, rest):
             return await tree.get_xattrs(rest) if tree else {}

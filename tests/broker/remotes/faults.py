@@ -99,6 +99,9 @@ class Faulty:
     async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
         return await self._pass("set_attributes", path, lambda: self._remote.set_attributes(path, changes))
 
+    async def authorize(self, path: Path) -> None:
+        await self._remote.authorize(path)
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         return await self._pass("get_xattrs", path, lambda: self._remote.get_xattrs(path))
 

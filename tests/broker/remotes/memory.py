@@ -196,6 +196,9 @@ class Memory:
             raise protocol.Unsupported(path)
         return self._change(node, changes)
 
+    async def authorize(self, path: Path) -> None:
+        self._find(path)
+
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         return dict(self._find(path).xattrs)
 
