@@ -79,7 +79,7 @@ class _Application:
             lifespan=self._lifespan,
         )
         app.router.redirect_slashes = False
-        return Observing(app, self._gate, self._metrics)
+        return Observing(app, self._gate, self._metrics, self._serving.limits.silence)
 
     @asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:

@@ -21,7 +21,6 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DRAIN = 4 << 20
 """Bytes of a body that nobody wants which are taken in all the same."""
-DRAIN_SECONDS = 5.0
 
 _NOTES = "seccomp_drive.notes"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
@@ -42,8 +41,10 @@ def note(scope: Scope, *, error: Exception | None = None, **fields: str) -> None
 class Observing:
     """The ASGI application `inner`, observed."""
 
-    def __init__(self, inner: Application, gate: Gate, metrics: Metrics) -> None:
+    def __init__(self, inner: Application, gate: Gate, metrics: Metrics, silence: float) -> None:
+        """`silence`: seconds in which the rest of a refused body must come."""
         self._inner = inner
+        self._silence = silence
         self._gate = gate
         self._metrics = metrics
 
@@ -51,7 +52,7 @@ class Observing:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
-        seen = scope[_NOTES] = _Seen(receive, send)
+        seen = scope[_NOTES] = _Seen(receive, send, self._silence)
         try:
             with self._gate.request():
                 await self._inner(scope, seen.receive, seen.send)
@@ -82,7 +83,7 @@ class Observing:
 class _Seen:
     """One request, as its messages pass."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, silence: float) -> None:
         self.id = secrets.token_hex(4)
         self.begun = time.monotonic()
         self.fields: dict[str, str] = {}
@@ -90,6 +91,7 @@ class _Seen:
         self.status: int | None = None
         self.received = self.sent = 0
         self._whole = False
+        self._silence = silence
         self._receive = receive
         self._send = send
 
@@ -101,8 +103,9 @@ class _Seen:
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         if message["type"] == "http.response.start":
-            await self._drain()
             self.status = message["status"]
+            if self.status not in (408, 413):
+                await self._drain()
         self.sent += len(message.get("body", b""))
         await self._send(message)
 
@@ -111,6 +114,6 @@ class _Seen:
         never see the answer (RFC 9112, 9.6)."""
         most = self.received + DRAIN
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
+            async with asyncio.timeout(self._silence):
                 while not self._whole and self.received < most:
                     await self.receive()
