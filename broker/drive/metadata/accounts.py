@@ -13,7 +13,7 @@ from broker.drive.errors import Damaged, Denied, Malformed, Missing, NameTaken, 
 from broker.drive.format.auth import login_is_signed
 from broker.drive.format.commits import node_is_signed
 from broker.drive.format.identity import PublicRecord, decode_record
-from broker.drive.metadata import rows
+from broker.drive.metadata import clock, rows
 from broker.drive.metadata.clock import SECOND, now_ns
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.protocol import PutNode
@@ -129,7 +129,7 @@ def _register(connection: Connection, user: User, home: PutNode, invitation: str
         raise NameTaken(f"another user is called {user.name}")
     if connection.execute(_node, {"node": user.home}).first():
         raise Malformed("this root is not new")
-    now = connection.execute(select(now_ns())).scalar_one()
+    now = clock.now(connection)
     values = {"id": user.id, "name": user.name, "record": user.record, "created_ns": now}
     connection.execute(insert(users), values)
     _invited(connection, user.id, invitation, terms)
@@ -193,11 +193,11 @@ def _logout(connection: Connection, hash: bytes) -> None:
 
 
 def _invite(connection: Connection, hash: bytes) -> None:
-    connection.execute(insert(invitations).values(hash=hash, created_ns=now_ns(), used_by=None))
+    connection.execute(insert(invitations), {"hash": hash, "created_ns": clock.now(connection), "used_by": None})
 
 
 def _seconds(connection: Connection) -> int:
-    return int(connection.execute(select(now_ns())).scalar_one()) // SECOND
+    return clock.now(connection) // SECOND
 
 
 def _hash(token: str) -> bytes:

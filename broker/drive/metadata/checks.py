@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Integer, Select, bindparam, delete, func, insert, literal, select, update
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
+from broker.drive.metadata import clock
 from broker.drive.metadata.access import DEPTH
-from broker.drive.metadata.clock import now_ns
 from broker.drive.metadata.collection import adopt
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.schema import State, chunks, contents, entries, homes, inventory, nodes
@@ -30,7 +30,7 @@ class Finding:
 async def check(database: Database, blobs: BlobStore) -> Sequence[Finding]:
     """All that is wrong now. What changes meanwhile is not taken for an error."""
     scan = os.urandom(16)
-    begun = await database.read(_now)
+    begun = await database.read(clock.now)
     try:
         async for page in blobs.list():
             await database.write(_take_stock, scan, page)
@@ -144,15 +144,11 @@ def _compare(connection: Connection, scan: bytes, begun: int) -> Sequence[Findin
 
 def _repair(connection: Connection) -> None:
     connection.execute(select(homes.c.id).order_by(homes.c.id).with_for_update()).fetchall()
-    now = connection.execute(select(now_ns())).scalar_one()
+    now = clock.now(connection)
     connection.execute(update(nodes).where(nodes.c.links != _links).values(links=_links))
     connection.execute(update(nodes).where(nodes.c.charged != _charged).values(charged=_charged))
     connection.execute(update(chunks).where(_lost_chunk).values(state=State.DEAD.value, since_ns=now))
     connection.execute(update(homes).values(bytes=_bytes, nodes=_number))
-
-
-def _now(connection: Connection) -> int:
-    return int(connection.execute(select(now_ns())).scalar_one())
 
 
 def _take_stock(connection: Connection, scan: bytes, page: Sequence[StoredBlob]) -> None:

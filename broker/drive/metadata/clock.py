@@ -6,7 +6,7 @@ import sqlite3
 import time
 from typing import Any
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Connection, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -30,6 +30,14 @@ def _sqlite(element: now_ns, compiler: Any, **options: Any) -> str:
 def _postgresql(element: now_ns, compiler: Any, **options: Any) -> str:
     # EXTRACT is numeric since PostgreSQL 14: a double would lose the nanoseconds.
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000000 AS bigint)"
+
+
+_now = select(now_ns())
+
+
+def now(connection: Connection) -> int:
+    """The database's clock, in ns since 1970."""
+    return int(connection.execute(_now).scalar_one())
 
 
 def provide(connection: sqlite3.Connection) -> None:

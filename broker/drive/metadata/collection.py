@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
 from broker.drive.errors import Unusable
+from broker.drive.metadata import clock
 from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.clock import SECOND, now_ns
 from broker.drive.metadata.database import Database
@@ -90,7 +91,7 @@ _forgotten = delete(chunks).where(chunks.c.blob == bindparam("name"), chunks.c.s
 def adopt(connection: Connection, found: Sequence[StoredBlob]) -> int:
     """Put blobs that have no record on record as referred to by nothing, from now on; how many those are."""
     known = {name for (name,) in _known.rows(connection, ((blob.name,) for blob in found))}
-    now = connection.execute(select(now_ns())).scalar_one()
+    now = clock.now(connection)
     common = {"id": b"", "node": None, "home": None, "uploader": None, "state": State.DEAD.value, "since_ns": now}
     unknown = [{"blob": blob.name, "size": blob.size} | common for blob in found if blob.name not in known]
     if unknown:
@@ -126,7 +127,7 @@ def _purge(connection: Connection) -> None:
 
     A tombstone made under older keys of its folder is one: no entry under these keys is taken again.
     """
-    now = connection.execute(select(now_ns())).scalar_one()
+    now = clock.now(connection)
     epoch = select(nodes.c.epoch).where(nodes.c.id == entries.c.parent).scalar_subquery()
     connection.execute(delete(entries).where(entries.c.child.is_(None), entries.c.epoch < epoch))
     connection.execute(delete(operations).where(operations.c.since_ns < now - REMEMBERED_SECONDS * SECOND))
@@ -154,4 +155,4 @@ def _end_lease(connection: Connection, holder: bytes) -> None:
 
 
 def _expiry(connection: Connection) -> int:
-    return int(connection.execute(select(now_ns())).scalar_one()) + LEASE_SECONDS * SECOND
+    return clock.now(connection) + LEASE_SECONDS * SECOND

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from broker.drive.errors import Malformed, Missing, NodeChanged, QuotaExceeded
-from broker.drive.metadata import access, before, rows
+from broker.drive.metadata import access, before, clock, rows
 from broker.drive.metadata.batches import Batched
-from broker.drive.metadata.clock import now_ns
 from broker.drive.metadata.outcome import Draft
 from broker.drive.metadata.schema import State, chunks, grants, homes, nodes
 from broker.drive.records import BlobName, Chunk, NodeId, Right, UserId
@@ -90,7 +89,7 @@ def reserve(connection: Connection, user: UserId, wanted: Sequence[Chunk], home:
     if locked.bytes_limit and locked.bytes + grown > locked.bytes_limit:
         raise QuotaExceeded(f"{locked.bytes_limit} bytes are all that this user may have")
     if new:
-        now = connection.execute(select(now_ns())).scalar_one()
+        now = clock.now(connection)
         common = {"home": home, "uploader": user, "state": State.RESERVED.value, "since_ns": now, "node": None}
         values = [{"blob": chunk.blob, "id": chunk.id, "size": chunk.size} | common for chunk in new.values()]
         connection.execute(_insert, values)

@@ -1,4 +1,7 @@
-"""Each test runs on SQLite and on PostgreSQL, with an empty database of its own."""
+"""Each test runs on SQLite and on PostgreSQL.
+
+On PostgreSQL a new database takes long: most tests share one, and keep apart by having users of their own.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,28 @@ def postgresql() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def shared_database(postgresql: Server) -> str:
+    return postgresql.new_database()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of a database in which others may have been, but nobody is."""
+    if kind == "sqlite":
+        return f"sqlite:///{tmp_path}/metadata.sqlite"
+    return str(request.getfixturevalue("shared_database"))
+
+
+@pytest.fixture
+def new_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Of an empty database."""
+    if kind == "sqlite":
         return f"sqlite:///{tmp_path}/metadata.sqlite"
     server: Server = request.getfixturevalue("postgresql")
     return server.new_database()
@@ -29,16 +51,22 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def with_store(url: str) -> WithStore:
-    """Run a coroutine function on a new store. Nodes need no signatures."""
+    """Run a coroutine function on a store. Nodes need no signatures."""
+    return lambda test: _run(url, test)
 
-    def run(test: Test) -> None:
-        async def main() -> None:
-            store = await open_store(url, create=True, signed=None)
-            try:
-                await test(store)
-            finally:
-                await store.close()
 
-        asyncio.run(main())
+@pytest.fixture
+def with_new_store(new_url: str) -> WithStore:
+    """The same, for what concerns all that is in a store."""
+    return lambda test: _run(new_url, test)
 
-    return run
+
+def _run(url: str, test: Test) -> None:
+    async def main() -> None:
+        store = await open_store(url, create=True, signed=None)
+        try:
+            await test(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())

@@ -39,8 +39,8 @@ class Server:
         return self.url(name)
 
     def stop(self) -> None:
-        """At once: clients are thrown out, what was committed stays."""
-        self.process.send_signal(signal.SIGINT)
+        """At once, as in a crash: clients are thrown out, what was committed durably stays."""
+        self.process.send_signal(signal.SIGQUIT)
         self.process.wait(30)
 
     def start(self) -> None:

@@ -1,0 +1,134 @@
+"""Opening a store: empty databases, other schemas, several who create it at once, migrations."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text, update
+
+from broker.drive.errors import Unreachable, Unusable
+from broker.drive.metadata import schema
+from broker.drive.metadata.database import Database
+from broker.drive.metadata.migrations import migrate
+from broker.drive.metadata.store import open_store
+
+
+async def _server_id(url: str, *, create: bool = False) -> bytes:
+    store = await open_store(url, create=create)
+    try:
+        await store.check()
+        return await store.accounts.server_id()
+    finally:
+        await store.close()
+
+
+def _set_version(connection: Connection, version: int) -> None:
+    connection.execute(update(schema.store).values(version=version))
+
+
+async def _pretend(url: str, version: int) -> None:
+    database = Database(url)
+    await database.write(_set_version, version)
+    await database.close()
+
+
+def test_a_store_is_made_when_asked_for(new_url: str) -> None:
+    """An empty database is refused, then made into a store; it is the same one ever after."""
+
+    async def main() -> None:
+        with pytest.raises(Unusable, match="create"):
+            await _server_id(new_url)
+        made = await _server_id(new_url, create=True)
+        assert len(made) == 16
+        assert await _server_id(new_url, create=True) == await _server_id(new_url) == made
+
+    asyncio.run(main())
+
+
+def test_several_create_one_store(new_url: str) -> None:
+    """All who open an empty database at once get the same store."""
+
+    async def main() -> None:
+        found = await asyncio.gather(*(_server_id(new_url, create=True) for _ in range(6)))
+        assert len(set(found)) == 1
+
+    asyncio.run(main())
+
+
+def test_another_schema_is_refused_with_the_remedy(new_url: str) -> None:
+    """An older one wants to be migrated, a newer one another program; neither is touched."""
+
+    async def main() -> None:
+        await _server_id(new_url, create=True)
+        await _pretend(new_url, schema.VERSION - 1)
+        with pytest.raises(Unusable, match="migrate"):
+            await _server_id(new_url)
+        await _pretend(new_url, schema.VERSION + 1)
+        with pytest.raises(Unusable, match="newer program"):
+            await _server_id(new_url, create=True)
+        with pytest.raises(Unusable, match="newer program"):
+            await migrate(new_url)
+
+    asyncio.run(main())
+
+
+def test_migration_goes_step_by_step_or_not_at_all(new_url: str) -> None:
+    """Steps are taken in order in one transaction; when one fails, the database is as it was."""
+    first, last = schema.VERSION, schema.VERSION + 2
+
+    def add(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE users ADD COLUMN colour INTEGER"))
+
+    def fill(connection: Connection) -> None:
+        connection.execute(text("UPDATE users SET colour = 1"))
+
+    def fail(connection: Connection) -> None:
+        raise Unusable("no")
+
+    async def main() -> None:
+        with pytest.raises(Unusable, match="empty"):
+            await migrate(new_url)
+        await _server_id(new_url, create=True)
+        assert await migrate(new_url) == []
+        with pytest.raises(Unusable, match="no"):
+            await migrate(new_url, {first: add, first + 1: fail}, last)
+        assert await _server_id(new_url)
+        assert await migrate(new_url, {first: add, first + 1: fill}, last) == [first, first + 1]
+        with pytest.raises(Unusable, match=f"schema {last}"):
+            await _server_id(new_url)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x", "sqlite://", "sqlite:////no/such/folder/x"])
+def test_what_is_no_database_is_refused(url: str) -> None:
+    """With what can be written instead, or with the file and the reason."""
+    with pytest.raises(Unusable, match=r"sqlite:///FILE|No such file"):
+        asyncio.run(_server_id(url))
+
+
+def test_no_server_is_unreachable() -> None:
+    """A PostgreSQL that nobody answers for."""
+    with pytest.raises(Unreachable):
+        asyncio.run(_server_id("postgresql://postgres@127.0.0.1:1/none"))
+
+
+def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
+    """An embedded database and what SQLite keeps beside it are for the owner only, whatever the umask."""
+
+    async def main() -> None:
+        store = await open_store(f"sqlite:///{tmp_path}/metadata.sqlite", create=True)
+        files = list(tmp_path.iterdir())
+        assert len(files) > 1
+        assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
+        await store.close()
+
+    before = os.umask(0)
+    try:
+        asyncio.run(main())
+    finally:
+        os.umask(before)
