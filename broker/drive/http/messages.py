@@ -88,6 +88,7 @@ class ChunksOf(Message, frozen=True):
 class Reserve(Message, frozen=True):
     operation: Operation
     chunks: list[Chunk]
+    home: Id | None = None
 
 
 class Changes(Message, frozen=True):

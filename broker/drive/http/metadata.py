@@ -62,8 +62,8 @@ class HttpMetadata:
     async def chunks(self, id: NodeId, version: int) -> Sequence[Chunk]:
         return (await self._connection.ask(routes.CHUNKS, m.ChunksOf(id, version))).chunks
 
-    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk]) -> None:
-        await self._connection.ask(routes.RESERVE, m.Reserve(operation, [*chunks]))
+    async def reserve(self, operation: OperationId, chunks: Sequence[Chunk], home: NodeId | None = None) -> None:
+        await self._connection.ask(routes.RESERVE, m.Reserve(operation, [*chunks], home))
 
     async def commit(self, commit: Commit) -> Committed:
         changes = commit.changes

@@ -10,8 +10,8 @@ from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
 from broker.drive.errors import Denied, Missing
-from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.schema import entries, grants, homes, nodes
+from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import NodeId, Right, UserId
 
 DEPTH = 4096
@@ -56,7 +56,7 @@ def _root_above_folder() -> Select[bytes]:
     return select(homes.c.id).join(above, homes.c.id == above.c.node)
 
 
-_root_above = _root_above_folder()
+_root_above = Prepared(_root_above_folder())
 
 
 def rights(connection: Connection, user: UserId, ids: Iterable[NodeId]) -> Mapping[NodeId, Right]:
@@ -91,4 +91,4 @@ def visible(connection: Connection, user: UserId, ids: Sequence[NodeId]) -> None
 
 def reaches_home(connection: Connection, id: NodeId) -> bool:
     """Whether one comes from a folder to the root of its tree, going up."""
-    return connection.execute(_root_above, {"id": id}).first() is not None
+    return _root_above.row(connection, id=id) is not None

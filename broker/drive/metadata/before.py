@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, bindparam, select
 
 from broker.drive.metadata import rows
-from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.clock import now_ns
 from broker.drive.metadata.outcome import Before, Held, Named
 from broker.drive.metadata.protocol import Change, Commit, DropGrant, PutEntry, PutGrant, PutNode
 from broker.drive.metadata.schema import entries, homes, nodes, operations
+from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import NodeId, OperationId, StoredNode, Token, UserId
 
 
@@ -36,7 +36,7 @@ _homes = Batched(
     ),
     nodes.c.id,
 )
-_own = select(*_HOME).where(homes.c.id == bindparam("home")).with_for_update()
+_own = Prepared(select(*_HOME).where(homes.c.id == bindparam("home")).with_for_update())
 _nodes = Batched(lambda keys: select(*rows.NODE, nodes.c.charged).where(keys), nodes.c.id)
 _names = Batched(
     lambda keys: select(entries.c.parent, entries.c.token, entries.c.version, entries.c.epoch, entries.c.child).where(
@@ -50,7 +50,7 @@ _answer = (
     .where(operations.c.user == bindparam("user"), operations.c.id == bindparam("operation"))
     .scalar_subquery()
 )
-_time_and_answer = select(now_ns(), _answer)
+_time_and_answer = Prepared(select(now_ns(), _answer))
 
 
 def lock_homes(connection: Connection, ids: Iterable[NodeId]) -> Mapping[NodeId, Home]:
@@ -62,13 +62,13 @@ def lock_homes(connection: Connection, ids: Iterable[NodeId]) -> Mapping[NodeId,
 
 
 def lock_home(connection: Connection, home: NodeId) -> Home | None:
-    row = connection.execute(_own, {"home": home}).first()
+    row = _own.row(connection, home=home)
     return Home(*row) if row else None
 
 
 def time_and_answer(connection: Connection, user: UserId, operation: OperationId) -> tuple[int, bytes | None]:
     """The database's clock, and what the operation has been answered if it has been done before."""
-    now, answer = connection.execute(_time_and_answer, {"user": user, "operation": operation}).one()
+    ((now, answer),) = _time_and_answer.rows(connection, user=user, operation=operation)
     return now, answer
 
 

@@ -15,7 +15,6 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
 from broker.drive.errors import Unusable
 from broker.drive.metadata import clock
-from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.clock import SECOND, now_ns
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.schema import (
@@ -29,6 +28,7 @@ from broker.drive.metadata.schema import (
     operations,
     tokens,
 )
+from broker.drive.metadata.statements import Batched
 from broker.drive.records import BlobName
 
 LEASE_SECONDS = 600
@@ -73,7 +73,7 @@ async def collect(database: Database, blobs: BlobStore, grace: int) -> Collected
 _lease = select(leases.c.holder, (leases.c.expires_ns > now_ns()).label("valid")).where(leases.c.name == _NAME)
 _known = Batched(lambda keys: select(chunks.c.blob).where(keys), chunks.c.blob)
 _old = chunks.c.since_ns <= now_ns() - bindparam("grace", type_=chunks.c.since_ns.type)
-_unused = chunks.c.state.in_([State.RESERVED.value, State.DEAD.value])
+_unused = or_(chunks.c.state == State.RESERVED.value, chunks.c.state == State.DEAD.value)
 _goes = or_(and_(_unused, _old), chunks.c.state == State.CONDEMNED.value)
 _candidates = select(chunks.c.blob, chunks.c.home).where(_goes).limit(_PAGE)
 _homes = Batched(lambda keys: select(homes.c.id).where(keys).order_by(homes.c.id).with_for_update(), homes.c.id)
@@ -108,14 +108,14 @@ def _condemn(connection: Connection, holder: bytes, grace: int) -> Sequence[tupl
     list(_homes.rows(connection, sorted({(home,) for _, home in candidates if home})))
     doomed = list(_doomed.rows(connection, ((blob,) for blob, _ in candidates), **times))
     freed: dict[bytes, int] = {}
-    for row in doomed:
-        if row.state == State.RESERVED:
-            freed[row.home] = freed.get(row.home, 0) + row.size
+    for _, home, size, state in doomed:
+        if state == State.RESERVED:
+            freed[home] = freed.get(home, 0) + size
     if doomed:
-        connection.execute(_condemned, [{"name": row.blob} for row in doomed])
+        connection.execute(_condemned, [{"name": blob} for blob, *_ in doomed])
     if freed:
         connection.execute(_free, [{"at": home, "freed": bytes} for home, bytes in freed.items()])
-    return [(row.blob, row.size) for row in doomed]
+    return [(blob, size) for blob, _, size, _ in doomed]
 
 
 def _forget(connection: Connection, names: Sequence[BlobName]) -> None:

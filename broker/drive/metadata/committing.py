@@ -14,33 +14,40 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.drive.errors import Cycle, FolderNotEmpty, Malformed, QuotaExceeded
 from broker.drive.metadata import access, before, granting, references, rows
-from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.before import Home
 from broker.drive.metadata.outcome import Before, Draft, Outcome, decide
 from broker.drive.metadata.protocol import Commit, Committed, PutEntry, PutNode
 from broker.drive.metadata.schema import contents, entries, grants, homes, nodes, operations
+from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import Kind, NodeId, Right, StoredNode, UserId
 
-_insert_nodes = insert(nodes)
-_insert_entries = insert(entries)
-_insert_contents = insert(contents)
-_insert_operation = insert(operations)
-_put_node = (
+_insert_nodes = Prepared(insert(nodes))
+_insert_entries = Prepared(insert(entries))
+_insert_contents = Prepared(insert(contents))
+_put_contents = Prepared(
+    update(contents).where(contents.c.node == bindparam("at")).values(sealed=bindparam("sealed"))
+)
+_delete_contents = Prepared(delete(contents).where(contents.c.node == bindparam("at")))
+_delete_entries = Prepared(delete(entries).where(entries.c.parent == bindparam("at")))
+_delete_grants = Prepared(delete(grants).where(grants.c.node == bindparam("at")))
+_delete_node = Prepared(delete(nodes).where(nodes.c.id == bindparam("at")))
+_insert_operation = Prepared(insert(operations))
+_put_node = Prepared(
     update(nodes)
     .where(nodes.c.id == bindparam("at"))
     .values({column: bindparam(column.name) for column in nodes.c if column.name not in ("id", "home", "kind")})
 )
-_touch_node = (
+_touch_node = Prepared(
     update(nodes)
     .where(nodes.c.id == bindparam("at"))
     .values(links=bindparam("links"), changes=bindparam("changes"), changed_ns=bindparam("changed_ns"))
 )
-_put_entry = (
+_put_entry = Prepared(
     update(entries)
     .where(entries.c.parent == bindparam("in"), entries.c.token == bindparam("at"))
     .values({column: bindparam(column.name) for column in entries.c if column.name not in ("parent", "token")})
 )
-_charge = (
+_charge = Prepared(
     update(homes)
     .where(homes.c.id == bindparam("at"))
     .values(bytes=homes.c.bytes + bindparam("bytes"), nodes=homes.c.nodes + bindparam("nodes"))
@@ -68,7 +75,7 @@ def commit(connection: Connection, user: UserId, commit: Commit) -> Committed:
     _write_homes(connection, outcome, locked, grown)
     touched = {draft.node.id: draft.stored() for draft in outcome.touched()}
     row = {"user": user, "id": commit.operation, "since_ns": now_ns, "answer": _encode(touched)}
-    connection.execute(_insert_operation, row)
+    _insert_operation.run(connection, row)
     return Committed(touched)
 
 
@@ -99,17 +106,11 @@ def _write_nodes(connection: Connection, outcome: Outcome) -> None:
         elif draft.put:
             put.append(rows.node_values(draft.stored(), draft.charged) | {"at": draft.node.id})
         elif draft.named:
-            touched.append(
-                {
-                    "at": draft.node.id,
-                    "links": draft.links,
-                    "changes": draft.changes,
-                    "changed_ns": draft.changed_ns,
-                }
-            )
-    for statement, values in ((_insert_nodes, new), (_put_node, put), (_touch_node, touched)):
-        if values:
-            connection.execute(statement, values)
+            counts = {"links": draft.links, "changes": draft.changes, "changed_ns": draft.changed_ns}
+            touched.append(counts | {"at": draft.node.id})
+    _insert_nodes.run(connection, *new)
+    _put_node.run(connection, *put)
+    _touch_node.run(connection, *touched)
 
 
 def _write_entries(connection: Connection, outcome: Outcome, found: Before) -> None:
@@ -120,9 +121,8 @@ def _write_entries(connection: Connection, outcome: Outcome, found: Before) -> N
             put.append(values | {"in": entry.parent, "at": entry.token})
         else:
             new.append(values)
-    for statement, values_of in ((_insert_entries, new), (_put_entry, put)):
-        if values_of:
-            connection.execute(statement, values_of)
+    _insert_entries.run(connection, *new)
+    _put_entry.run(connection, *put)
 
 
 def _check_folders(connection: Connection, outcome: Outcome) -> None:
@@ -143,12 +143,9 @@ def _write_contents(
     for change in commit.changes:
         if not isinstance(change, PutNode):
             continue
-        id, draft = change.node.id, outcome.drafts[change.node.id]
+        draft = outcome.drafts[change.node.id]
         if change.content is not None:
-            if draft.before is not None and draft.before.stored.node.inline:
-                connection.execute(delete(contents).where(contents.c.node == id))
-            if change.content:
-                connection.execute(_insert_contents, {"node": id, "sealed": change.content})
+            _write_inline(connection, draft, change.content)
         if change.chunks is not None and (change.chunks or draft.before is not None):
             for home, bytes in references.refer(connection, user, draft, change.chunks, now_ns).items():
                 grown[home] = grown.get(home, 0) + bytes
@@ -158,16 +155,26 @@ def _write_contents(
     return grown
 
 
+def _write_inline(connection: Connection, draft: Draft, content: bytes) -> None:
+    id, was_inline = draft.node.id, draft.before is not None and draft.before.stored.node.inline
+    if content and was_inline:
+        _put_contents.run(connection, {"at": id, "sealed": content})
+    elif content:
+        _insert_contents.run(connection, {"node": id, "sealed": content})
+    elif was_inline:
+        _delete_contents.run(connection, {"at": id})
+
+
 def _remove(connection: Connection, outcome: Outcome) -> None:
     """Nodes without a name, with the tombstones in them and the grants on them."""
     for draft in outcome.gone():
-        id = draft.node.id
+        at = {"at": draft.node.id}
         if draft.node.inline:
-            connection.execute(delete(contents).where(contents.c.node == id))
+            _delete_contents.run(connection, at)
         if draft.node.kind is Kind.FOLDER:
-            connection.execute(delete(entries).where(entries.c.parent == id))
-        connection.execute(delete(grants).where(grants.c.node == id))
-        connection.execute(delete(nodes).where(nodes.c.id == id))
+            _delete_entries.run(connection, at)
+        _delete_grants.run(connection, at)
+        _delete_node.run(connection, at)
 
 
 def _write_homes(
@@ -183,8 +190,7 @@ def _write_homes(
             _check_quota(home, bytes, number)
         if bytes or number:
             values.append({"at": id, "bytes": bytes, "nodes": number})
-    if values:
-        connection.execute(_charge, values)
+    _charge.run(connection, *values)
 
 
 def _check_quota(home: Home, bytes: int, number: int) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, exc, make_url
 
 from broker.drive.errors import Damaged, DriveError, StoreFull, Unreachable, Unusable
 from broker.drive.metadata import clock
@@ -40,6 +40,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.engine = _engine(url)
+        self._driver_error = _driver_error(self.engine.dialect)
         self._begin = _begin_sqlite if self.engine.dialect.name == "sqlite" else _begin_postgresql
         self._modes = {mode: _with_mode(self.engine, mode) for mode in Mode}
         self._threads = ThreadPoolExecutor(_threads(self.engine), thread_name_prefix="metadata")
@@ -75,8 +76,11 @@ class Database:
 
     def _run(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         with self._modes[mode].connect() as connection, connection.begin():
-            self._begin(connection, mode)
-            return work(connection)
+            try:
+                self._begin(connection, mode)
+                return work(connection)
+            except self._driver_error as error:
+                raise _wrapped(connection, error) from error
 
     async def close(self) -> None:
         """After the transactions under way."""
@@ -105,16 +109,29 @@ def _sqlite(url: URL) -> Engine:
     except OSError as error:
         raise Unusable(f"{url.database}: {error.strerror}") from error
     engine = create_engine(
-        url.set(drivername="sqlite+pysqlite"), connect_args={"timeout": _BUSY}, pool_size=_THREADS["sqlite"]
+        url.set(drivername="sqlite+pysqlite"),
+        connect_args={"timeout": _BUSY},
+        pool_size=_THREADS["sqlite"],
+        pool_use_lifo=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
     return engine
 
 
+_PRAGMAS = (
+    "journal_mode = WAL",
+    "foreign_keys = ON",
+    "synchronous = NORMAL",
+    "cache_size = -16384",
+    # Pages, of 4 KiB. A checkpoint syncs, and writes a page once however often it has changed since the one before.
+    "wal_autocheckpoint = 4000",
+)
+
+
 def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
     connection.isolation_level = None  # BEGIN is ours: the driver's own comes late, and never IMMEDIATE
     clock.provide(connection)
-    for pragma in ("journal_mode = WAL", "foreign_keys = ON", "synchronous = NORMAL", "cache_size = -16384"):
+    for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 
 
@@ -153,6 +170,24 @@ def _with_mode(engine: Engine, mode: Mode) -> Engine:
     if mode is Mode.READ:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return engine.execution_options(isolation_level="READ COMMITTED")
+
+
+def _driver_error(dialect: Dialect) -> Any:
+    """What the driver raises where SQLAlchemy is passed by (statements.py)."""
+    driver = dialect.loaded_dbapi
+    assert driver is not None
+    return driver.Error
+
+
+def _wrapped(connection: Connection, error: Any) -> exc.DBAPIError:
+    """As SQLAlchemy raises it, which gives up connections that are lost."""
+    lost = connection.dialect.is_disconnect(error, connection.connection.driver_connection, None)
+    if lost:
+        connection.invalidate()
+    driver_error = _driver_error(connection.dialect)
+    wrapped = exc.DBAPIError.instance(None, None, error, driver_error, connection_invalidated=lost)
+    assert isinstance(wrapped, exc.DBAPIError)
+    return wrapped
 
 
 def _threads(engine: Engine) -> int:

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Integer, Select, bindparam, literal, select, 
 from broker.drive.errors import Malformed, Missing, WrongKind
 from broker.drive.metadata import access, rows
 from broker.drive.metadata.access import DEPTH
-from broker.drive.metadata.batches import Batched
 from broker.drive.metadata.protocol import Listed
 from broker.drive.metadata.schema import contents, entries, homes, nodes
+from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import Entry, Kind, NodeId, StoredNode, Token, UserId
 
 PAGE = 100_000
@@ -33,7 +33,7 @@ _inline = Batched(
 _living = (
     select(*rows.ENTRY, *rows.NODE).join(nodes, nodes.c.id == entries.c.child).where(entries.c.child.is_not(None))
 )
-_page = (
+_page = Prepared(
     _living.where(entries.c.parent == bindparam("folder"), entries.c.token > bindparam("after"))
     .order_by(entries.c.token)
     .limit(bindparam("limit"))
@@ -59,7 +59,7 @@ def _everything_below() -> Select[*tuple[object, ...]]:
     )
 
 
-_below = _everything_below()
+_below = Prepared(_everything_below())
 
 
 def nodes_of(connection: Connection, user: UserId, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
@@ -87,7 +87,7 @@ def listing(connection: Connection, user: UserId, folder: NodeId, after: Token |
     """One page of a folder: Missing, WrongKind."""
     _check_limit(limit)
     stored = _folder(connection, user, folder)
-    page = connection.execute(_page, {"folder": folder, "after": after or b"", "limit": limit + 1}).fetchall()
+    page = _page.rows(connection, folder=folder, after=after or b"", limit=limit + 1)
     found = [rows.entry_and_node(row) for row in page[:limit]]
     return Listed(stored, found, found[-1][0].token if len(page) > limit else None)
 
@@ -99,8 +99,8 @@ def descendants(
     _check_limit(limit)
     _folder(connection, user, folder)
     parent, token = after or (b"", b"")
-    place = {"folder": folder, "parent": parent, "token": token, "limit": limit}
-    return [rows.entry_and_node(row) for row in connection.execute(_below, place)]
+    page = _below.rows(connection, folder=folder, parent=parent, token=token, limit=limit)
+    return [rows.entry_and_node(row) for row in page]
 
 
 def inline(connection: Connection, user: UserId, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:

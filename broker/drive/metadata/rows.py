@@ -37,7 +37,7 @@ def node(row: Sequence[Any]) -> StoredNode:
     """Of the columns NODE."""
     id, kind, version, epoch, commitment, verify_key, body, signature, inline, home, links, changes, changed_ns = row
     return StoredNode(
-        Node(id, _KINDS[kind], version, epoch, commitment, verify_key, body, signature, inline),
+        Node(id, _KINDS[kind], version, epoch, commitment, verify_key, body, signature, bool(inline)),
         home,
         links,
         changes,

@@ -99,7 +99,7 @@ nodes = Table(
     "nodes",
     metadata,
     Column("id", Bytes, primary_key=True),
-    Column("home", Bytes, ForeignKey("homes.id", ondelete="RESTRICT"), nullable=False, index=True),
+    Column("home", Bytes, ForeignKey("homes.id", ondelete="RESTRICT"), nullable=False),
     Column("kind", SmallInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("epoch", BigInteger, nullable=False),
@@ -139,7 +139,6 @@ entries = Table(
 )
 _living = entries.c.child.is_not(None)
 Index("entries_child", entries.c.child, sqlite_where=_living, postgresql_where=_living)
-Index("entries_living", entries.c.parent, entries.c.token, sqlite_where=_living, postgresql_where=_living)
 
 chunks = Table(
     "chunks",

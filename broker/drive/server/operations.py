@@ -92,7 +92,7 @@ class ForUsers:
         return m.Chunks([*await store.chunks(asked.id, asked.version)])
 
     async def _reserve(self, store: UserStore, asked: m.Reserve) -> m.Empty:
-        await store.reserve(asked.operation, asked.chunks)
+        await store.reserve(asked.operation, asked.chunks, asked.home)
         return m.Empty()
 
     async def _commit(self, store: UserStore, asked: m.Changes) -> m.Nodes:

@@ -1,0 +1,115 @@
+"""Statements that are compiled once and then given to the driver as they are.
+
+SQLAlchemy's execution takes twice as long as SQLite itself for the small statements of a commit. It makes the
+statements, connections and transactions here, and is passed by in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, and_, bindparam, or_
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import ClauseElement
+
+Parameters = Mapping[str, Any]
+Key = tuple[Any, ...]
+
+_LENGTHS = (1, 2, 4, 16, 64)
+"""More terms of an OR are slow to plan; SQLite has a limit on parameters besides."""
+
+
+class Prepared:
+    """One statement, for any parameters of the same names.
+
+    It has no lists of values (`Batched` has them), and its types need no conversion.
+    """
+
+    def __init__(self, statement: Executable) -> None:
+        self._statement = statement
+        self._compiled: dict[str, _Compiled] = {}
+
+    def rows(self, connection: Connection, **parameters: object) -> list[tuple[Any, ...]]:
+        """All of them, as tuples."""
+        compiled = self._for(connection)
+        return _cursor(connection).execute(compiled.text, compiled.arranged(parameters)).fetchall()  # type: ignore[no-any-return]
+
+    def row(self, connection: Connection, **parameters: object) -> tuple[Any, ...] | None:
+        """The first, if there is one."""
+        found = self.rows(connection, **parameters)
+        return found[0] if found else None
+
+    def run(self, connection: Connection, *many: Parameters) -> int:
+        """Once for each of the parameters; how many rows have been changed by all."""
+        if not many:
+            return 0
+        compiled, cursor = self._for(connection), _cursor(connection)
+        if len(many) == 1:
+            cursor.execute(compiled.text, compiled.arranged(many[0]))
+        else:
+            cursor.executemany(compiled.text, [compiled.arranged(parameters) for parameters in many])
+        return int(cursor.rowcount)
+
+    def _for(self, connection: Connection) -> _Compiled:
+        dialect = connection.dialect
+        found = self._compiled.get(dialect.name)
+        if found is None:
+            assert isinstance(self._statement, ClauseElement)
+            compiled = self._statement.compile(dialect=dialect)
+            assert isinstance(compiled, SQLCompiler)
+            found = self._compiled[dialect.name] = _Compiled(compiled)
+        return found
+
+
+class _Compiled:
+    """The text for one dialect, and how its driver wants the parameters: a sequence or a mapping."""
+
+    __slots__ = ("_constants", "_order", "text")
+
+    def __init__(self, compiled: SQLCompiler) -> None:
+        self.text = compiled.string
+        self._order = compiled.positiontup
+        self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def arranged(self, parameters: Parameters) -> Sequence[object] | Parameters:
+        if self._constants:
+            parameters = {**self._constants, **parameters}
+        if self._order is None:
+            return parameters
+        return [parameters[name] for name in self._order]
+
+
+class Batched:
+    """The rows of a query for any number of keys. `select` makes it from "the columns are one of the keys"."""
+
+    def __init__(self, select: Callable[[ColumnElement[bool]], Select[Any]], *columns: Column[Any]) -> None:
+        self._statements = {length: Prepared(select(_one_of(columns, length))) for length in _LENGTHS}
+
+    def rows(self, connection: Connection, keys: Iterable[Key], **parameters: object) -> Iterator[tuple[Any, ...]]:
+        """In no order. `parameters` are those of the query itself."""
+        for batch in _batches(list(dict.fromkeys(keys))):
+            values = {f"k{i}_{j}": value for i, key in enumerate(batch) for j, value in enumerate(key)}
+            yield from self._statements[len(batch)].rows(connection, **values, **parameters)
+
+
+def _one_of(columns: Sequence[Column[Any]], length: int) -> ColumnElement[bool]:
+    terms = [[bindparam(f"k{i}_{j}", type_=column.type) for j, column in enumerate(columns)] for i in range(length)]
+    if len(columns) == 1:
+        return columns[0].in_([parameter for (parameter,) in terms])
+    return or_(*(and_(*(c == p for c, p in zip(columns, term, strict=True))) for term in terms))
+
+
+def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Padded with the last key to one of the lengths."""
+    longest = _LENGTHS[-1]
+    for start in range(0, len(keys), longest):
+        batch = keys[start : start + longest]
+        length = next(length for length in _LENGTHS if length >= len(batch))
+        yield [*batch, *[batch[-1]] * (length - len(batch))]
+
+
+def _cursor(connection: Connection) -> Any:
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    return driver.cursor()
