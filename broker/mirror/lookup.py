@@ -116,6 +116,7 @@ class Lookup:
     def changed(self, path: Path, *, empty: bool = False) -> None:
         """A name was made or removed here: its own validation counts from now; `empty` for a new folder."""
         self.agreed(path)
+        self._forgive(parent_of(path))
         self._trust.drop_listing(path)
         if empty:
             self._trust.listing(path, time.monotonic())
@@ -158,6 +159,12 @@ class Lookup:
         if listed:
             self._misses[folder] = misses + 1, entries
         return listed and misses > _MISSES_LEAST + entries // _MISSES_SHARE
+
+    def _forgive(self, folder: Path) -> None:
+        """A name that was asked for because it was about to be made, or to go, says nothing about the others."""
+        misses, entries = self._misses.get(folder, (0, 0))
+        if misses:
+            self._misses[folder] = misses - 1, entries
 
     async def _once(self, what: str, path: Path, work: Callable[[Path], Awaitable[None]]) -> None:
         """Run `work` once for all who ask for it at the same time.

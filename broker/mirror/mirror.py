@@ -113,7 +113,9 @@ class Mirror:
         began = time.monotonic()
         give_up = began + _PATIENCE
         for attempt in itertools.count(1):
-            status = await self._lookup.look(path, since=began)
+            # A name that is new here is made without asking: the remote refuses it if it has it.
+            new = bool(flags & os.O_CREAT) and attempt == 1 and self.tree.lstat(path) is None
+            status = None if new else await self._lookup.look(path, since=began)
             try:
                 if status is None:
                     return await self._create(path, flags, act, writer)

@@ -232,3 +232,16 @@ async def test_flags_reach_the_kernel(drives: Drives, memory: Memory) -> None:
 
         os.close(await drive.mirror.open(b"f", os.O_RDONLY | os.O_TRUNC, act))
         assert asked == [os.O_WRONLY, os.O_RDONLY], "whether it may be truncated is the kernel's to judge"
+
+
+async def test_a_new_file_is_made_without_asking_first(drives: Drives, plan: Plan) -> None:
+    """The remote itself refuses a name that it has, and then its file is opened."""
+    async with drives() as drive, drives() as other:
+        await drive.stat(b"")
+        asked = plan.count("stat")
+        file = await drive.open(b"new", WRITE)
+        os.close(file)
+        assert plan.count("stat") == asked
+        with pytest.raises(FileExistsError):
+            await other.open(b"new", WRITE | os.O_EXCL)
+        os.close(await other.open(b"new", os.O_RDWR | os.O_CREAT))
