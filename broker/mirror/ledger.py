@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS node (
 );
 CREATE INDEX IF NOT EXISTS dirty_nodes ON node (ino) WHERE dirty;
 CREATE TABLE IF NOT EXISTS tidied (once INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS twin (identity TEXT, path BLOB, PRIMARY KEY (identity, path)) WITHOUT ROWID;
 """
 _COLUMNS = "ino, version, hydrated, dirty, size, mtime_ns, mode, nlink, blocks, digest, identity"
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
@@ -117,7 +118,7 @@ class Ledger:
         self._vouch = vouch or NoVouch()
         self._cache: dict[int, Record | None] = {}
         self._epoch = 0
-        """Counts how often the cache was emptied: what was read before is not put into it after."""
+        """Counts changes, and how often the cache was emptied: what was read before is not put into it after."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._database = self._thread.submit(self._connect, path, 60).result()
         self._at_once = self._connect(path, 0)
@@ -161,10 +162,10 @@ class Ledger:
             if not missing:
                 return {ino: record for ino in wanted if (record := self._cache[ino]) is not None}
             epoch = self._epoch
-            read = await self._run(partial(_select, inos=missing), small=len(missing) <= _SMALL)
+            read = await self.run(partial(_select, inos=missing), small=len(missing) <= _SMALL)
             if epoch == self._epoch:
                 self._remember({ino: read.get(ino) for ino in missing})
-        return await self._run(partial(_select, inos=wanted))
+        return await self.run(partial(_select, inos=wanted))
 
     async def put(self, *records: Record) -> None:
         """Write the records; they are on disk, for all sessions, when this returns.
@@ -227,7 +228,7 @@ class Ledger:
 
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""
-        return await self._run(
+        return await self.run(
             lambda database: [_record(row) for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE dirty")]
         )
 
@@ -245,12 +246,18 @@ class Ledger:
                 shown = record.shown
                 self._vouch.node(ino, shown.nlink, shown.blocks, shown.set_id)
 
+    def _remember_not(self, inos: Iterable[int]) -> None:
+        for ino in inos:
+            self._cache.pop(ino, None)
+            self._vouch.forget_node(ino)
+
     def _forget(self) -> None:
         self._vouch.forget_nodes()
         self._cache.clear()
         self._epoch += 1
 
-    async def _run(self, work: Callable[[sqlite3.Connection], Result], *, small: bool = False) -> Result:
+    async def run(self, work: Callable[[sqlite3.Connection], Result], *, small: bool = False) -> Result:
+        """Ask the database: on its thread, or at once what is `small` and finds nobody in the way."""
         try:
             if small:
                 try:
@@ -290,13 +297,17 @@ class Ledger:
 
         epoch = self._epoch
         try:
-            known = await self._run(transaction, small=small)
+            known = await self.run(transaction, small=small)
         except BaseException:
             # Cancelled, it may still be done: what is in the cache is not known to be true any more.
             self._forget()
             raise
+        # A small change can overtake one on the thread: whose result is the older nobody knows then.
         if epoch == self._epoch:
             self._remember(known)
+        else:
+            self._remember_not(known)
+        self._epoch += 1
         self._changes += 1
         if self._changes >= _TIDY:
             self._changes = 0

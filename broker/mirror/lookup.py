@@ -36,7 +36,14 @@ class Lookup:
     """
 
     def __init__(
-        self, remote: Remote, tree: Tree, ledger: Ledger, locks: Locks, generation: Generation, trust: Trust
+        self,
+        remote: Remote,
+        tree: Tree,
+        ledger: Ledger,
+        locks: Locks,
+        generation: Generation,
+        trust: Trust,
+        placing: Placing,
     ) -> None:
         self._remote = remote
         self._tree = tree
@@ -47,7 +54,7 @@ class Lookup:
         self._misses: dict[Path, tuple[int, int]] = {}
         """Of a listed folder: names asked for singly since, and all names."""
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
-        self._placing = Placing(tree, ledger)
+        self._placing = placing
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
@@ -279,8 +286,12 @@ class Lookup:
         absent = [entry for entry in page if entry.name not in present]
         made: list[Record] = []
         if absent and self._generation.folder(path) == token:
-            made = await on_thread(self._placing.create_all, path, absent)
+            alone = [entry for entry in absent if entry.attributes.identity is None]
+            made = await on_thread(self._placing.create_all, path, alone)
             await self._ledger.add(*made)
+            for entry in absent:
+                if entry.attributes.identity is not None:
+                    await self._agree(join(path, entry.name), entry.attributes, token)
         if absent and self._generation.folder(path) != token:
             for entry in absent:
                 await self._validate(join(path, entry.name))

@@ -20,11 +20,13 @@ from broker.mirror.evicting import Store
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act, ActTwice, Names
+from broker.mirror.placing import Placing
 from broker.mirror.pushing import Pushing
 from broker.mirror.setid import NOBODY, Rule, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
+from broker.mirror.twins import Twins
 from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
@@ -64,11 +66,13 @@ class Mirror:
             self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
         self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation, vouch)
+        twins = Twins(self.tree, self._ledger, self._locks)
+        placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
-        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust)
+        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing)
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
         self._usage = Usage(os.path.join(directory, "ledger.sqlite"))
-        self._names = Names(remote, self.tree, self._ledger, self._lookup)
+        self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
@@ -158,6 +162,7 @@ class Mirror:
 
     async def unlink(self, path: Path, act: Act) -> int:
         self.require_writable()
+        await self._save_for_other_names(path)
         return await self._names.unlink(path, act)
 
     async def rmdir(self, path: Path, act: Act) -> int:
@@ -172,6 +177,8 @@ class Mirror:
         target = await self._lookup.look(new)
         if target is not None and stat.S_ISDIR(target.st_mode):
             await self._lookup.listing(new)
+        elif target is not None:
+            await self._save_for_other_names(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
     async def change(self, path: Path, act: Act, *, writing: int | None = None, rule: Rule | None = None) -> int:
@@ -276,6 +283,13 @@ class Mirror:
         elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
             raise PermissionError(errno.EACCES, "a drive is nodev")
         return self._act(path, flags & ~os.O_CREAT, act)
+
+    async def _save_for_other_names(self, path: Path) -> None:
+        """Push a dirty file that is about to lose a name: it may have others on the remote that the mirror lacks."""
+        status = self.tree.lstat(path)
+        record = await self._ledger.get(status.st_ino) if status else None
+        if record is not None and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
+            await self.written(path, record.ino, durable=False)
 
     def _act(self, path: Path, flags: int, act: OpenAct) -> int:
         return self.tree.run(lambda real: act(real, flags), path)

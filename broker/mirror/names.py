@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -18,6 +17,7 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import changes_of, reopen
 from broker.mirror.tree import Tree
+from broker.mirror.twins import Twins
 from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Path, Remote, RemoteError
 
 Result = TypeVar("Result")
@@ -28,11 +28,12 @@ ActTwice = Callable[[bytes, bytes], int]
 class Names:
     """mkdir, unlink, rename and their kin on one mirror and its remote."""
 
-    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, lookup: Lookup) -> None:
+    def __init__(self, remote: Remote, tree: Tree, ledger: Ledger, lookup: Lookup, twins: Twins) -> None:
         self._remote = remote
         self._tree = tree
         self._ledger = ledger
         self._lookup = lookup
+        self._twins = twins
 
     async def create(self, path: Path, act: Act, *, dirty: bool) -> int:
         """Make a new file: `act` opens it with O_CREAT|O_EXCL. It is empty on the remote when this returns.
@@ -90,6 +91,7 @@ class Names:
                 self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
             await self._rebase(existing, attributes)
+            await self._twins.note(attributes.identity, existing, path)
             self._lookup.changed(path)
             return result
 
@@ -144,6 +146,7 @@ class Names:
             self._lookup.distrust(new)
         else:
             await self._rebase(new, attributes)
+            await self._twins.note(attributes.identity, new)
         return result
 
     async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
@@ -195,10 +198,13 @@ class Names:
 
     async def _drop_name(self, status: os.stat_result) -> None:
         """What is on record of a node that has lost its only name, or one: then the remote's version has moved."""
+        record = await self._ledger.get(status.st_ino)
+        identity = record.identity if record else None
         if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
             await self._ledger.drop(status.st_ino)
+            await self._twins.forget(identity)
             return
-        other = await asyncio.to_thread(self._tree.find, status.st_ino)
+        other = await self._twins.name_of(status.st_ino, identity)
         if other is not None:
             with contextlib.suppress(RemoteError):
                 await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))

@@ -7,35 +7,26 @@ import contextlib
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger, Record
 from broker.mirror.nodes import Unplaceable
 from broker.mirror.tree import Tree
-from broker.remotes.protocol import Attributes, Entry, Path, Version
+from broker.mirror.twins import Twins
+from broker.remotes.protocol import Attributes, Entry, Path
 
 _TOGETHER = 32
 """Placeholders that are made before a program's call has its turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Twin:
-    """Where a file with several names is in the mirror, as it was when one of them was looked up."""
-
-    path: Path
-    ino: int
-    version: Version
-
-
 class Placing:
     """The tree and what is on record of it. Names and nodes that are given to `settle` are locked by the caller."""
 
-    def __init__(self, tree: Tree, ledger: Ledger) -> None:
+    def __init__(self, tree: Tree, ledger: Ledger, twins: Twins) -> None:
         self._tree = tree
         self._ledger = ledger
-        self._identities: dict[str, _Twin] = {}
+        self._twins = twins
 
     async def settle(self, path: Path, attributes: Attributes | None) -> None:
         """Make, replace, update or remove the node at `path`, whose locks are held."""
@@ -46,16 +37,14 @@ class Placing:
             status = None
         if attributes is None:
             return
-        if status is None:
-            with contextlib.suppress(Unplaceable):
-                with self._tree.keeping_times(parent_of(path)):
-                    record = self._create(path, attributes)
-                await self._ledger.add(record)
-        elif attributes.is_directory:
-            self._tree.set_attributes(path, attributes)
-            await self._ledger.put(record_of(status.st_ino, attributes, hydrated=True))
-        else:
-            await self._replace(path, status, attributes)
+        async with self._twins.placing(attributes.identity):
+            if status is None:
+                await self._create(path, attributes)
+            elif attributes.is_directory:
+                self._tree.set_attributes(path, attributes)
+                await self._ledger.put(record_of(status.st_ino, attributes, hydrated=True))
+            else:
+                await self._replace(path, status, attributes)
 
     async def _replace(self, path: Path, status: os.stat_result, attributes: Attributes) -> None:
         """Put a new placeholder where another node of that kind is, unless somebody works with that one."""
@@ -65,35 +54,22 @@ class Placing:
             # From here on an open for writing of the old node finds that nothing is known of it, and starts anew.
             if status.st_nlink == 1 and not await self._ledger.drop_clean(status.st_ino):
                 return
-            twin = self._twin(path, attributes)
+            twin = await self._twins.other(path, attributes)
             with self._tree.keeping_times(parent_of(path)):
                 ino = self._tree.replace(path, attributes, twin)
-            await self._ledger.add(self._placed(path, ino, attributes))
+            await self._placed(path, ino, attributes)
 
-    def _create(self, path: Path, attributes: Attributes) -> Record:
+    async def _create(self, path: Path, attributes: Attributes) -> None:
         """A second name of a file that the mirror has already becomes a hard link there too."""
-        twin = self._twin(path, attributes)
-        ino = self._tree.create(path, attributes) if twin is None else self._tree.link(twin, path)
-        return self._placed(path, ino, attributes)
+        twin = await self._twins.other(path, attributes)
+        with contextlib.suppress(Unplaceable):
+            with self._tree.keeping_times(parent_of(path)):
+                ino = self._tree.create(path, attributes) if twin is None else self._tree.link(twin, path)
+            await self._placed(path, ino, attributes)
 
-    def _placed(self, path: Path, ino: int, attributes: Attributes) -> Record:
-        if attributes.identity is not None:
-            self._identities[attributes.identity] = _Twin(path, ino, attributes.version)
-        return record_of(ino, attributes, hydrated=not attributes.is_regular)
-
-    def _twin(self, path: Path, attributes: Attributes) -> Path | None:
-        """Another name in the mirror of the same file, at the same version or dirty."""
-        twin = self._identities.get(attributes.identity or "")
-        if twin is None or twin.path == path:
-            return None
-        status = self._tree.lstat(twin.path)
-        if status is None or status.st_ino != twin.ino:
-            return None
-        record = self._ledger.last(twin.ino)
-        if record is not None and record.identity != attributes.identity:
-            return None
-        current = twin.version if record is None else record.version
-        return twin.path if current == attributes.version or (record and record.dirty) else None
+    async def _placed(self, path: Path, ino: int, attributes: Attributes) -> None:
+        await self._ledger.add(record_of(ino, attributes, hydrated=not attributes.is_regular))
+        await self._twins.note(attributes.identity, path)
 
     def _in_use(self, path: Path) -> bool:
         file = self._tree.open(path, os.O_RDONLY)
@@ -120,14 +96,15 @@ class Placing:
         return self._tree.lstat(path) is None
 
     def create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
-        """Placeholders for names of one folder that the mirror lacks; what to put on record of them. What cannot have
-        one is left out, rather than the folder with it."""
+        """Placeholders for names of one folder that the mirror lacks, of files without other names; what to put on
+        record of them. What cannot have one is left out, rather than the folder with it."""
         records = []
         for start in range(0, len(entries), _TOGETHER):
             with self._tree.keeping_times(path):
                 for entry in entries[start : start + _TOGETHER]:
                     with contextlib.suppress(FileExistsError, Unplaceable):
-                        records.append(self._create(join(path, entry.name), entry.attributes))
+                        ino = self._tree.create(join(path, entry.name), entry.attributes)
+                        records.append(record_of(ino, entry.attributes, hydrated=not entry.attributes.is_regular))
         return records
 
 

@@ -1,7 +1,7 @@
 """Random operations on files by many processes, the same for the same numbers: `churn.py OPERATIONS LOG`.
 
 For each line on stdin, ``ROUND WORKER...``, one process for each worker does its operations in the working directory
-and adds what came of each to LOG.WORKER; when all have ended and the file system is synced, the line comes back.
+and writes what came of each to LOG.WORKER; when all have ended and the file system is synced, the line comes back.
 """
 
 import ctypes
@@ -219,7 +219,7 @@ def spawn(number: int, turn: int, operations: int, log: str) -> int:
         status = 1
         try:
             os.umask(0o022)
-            with open(log, "a") as said:
+            with open(log, "w") as said:
                 for line in Worker(number, turn).run(operations):
                     print(turn, line, file=said, flush=True)
             status = 0

@@ -1,0 +1,70 @@
+"""Files with several names: one node in the mirror, whoever finds which name first, and nothing lost with a name."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from remotes.memory import Memory
+
+from .drive import WRITE, Drive, Drives, content_of, store
+
+
+async def inode(drive: Drive, path: bytes) -> int:
+    status = await drive.stat(path)
+    assert status is not None
+    return status.st_ino
+
+
+async def test_two_sessions_find_a_name_each(drives: Drives, memory: Memory) -> None:
+    """What is written through one name is there under the other, also when the first is gone before the close."""
+    await store(memory, b"a", b"old")
+    await memory.link(b"a", b"b")
+    async with drives() as first, drives() as second:
+        assert await inode(first, b"a") == await inode(second, b"b")
+        file = await first.open(b"a", os.O_RDWR)
+        await first.unlink(b"a")
+        os.write(file, b"new")
+        await first.close(file)
+        assert content_of(memory, b"b") == b"new"
+        assert await second.read(b"b") == b"new"
+
+
+async def test_a_name_that_the_mirror_lacks(drives: Drives, memory: Memory) -> None:
+    """What was written before the only name that is known here goes, by unlink or by rename, is not lost with it."""
+    for name in (b"a", b"b"):
+        await store(memory, name, b"old")
+        await memory.link(name, name + b"-elsewhere")
+    async with drives() as drive:
+        files = [await drive.open(name, os.O_RDWR) for name in (b"a", b"b")]
+        for file in files:
+            os.write(file, b"new")
+        await drive.write(b"c", b"c", WRITE)
+        await drive.unlink(b"a")
+        await drive.rename(b"c", b"b")
+        for file in files:
+            await drive.close(file)
+        assert content_of(memory, b"a-elsewhere") == content_of(memory, b"b-elsewhere") == b"new"
+        assert content_of(memory, b"b") == b"c"
+
+
+async def test_names_are_found_without_a_search(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unlinking one of several names looks through the tree only if folders were renamed: it may be large."""
+    for name in (b"d/a", b"d/b", b"d/c", b"d/x"):
+        await store(memory, name, b"content")
+    async with drives() as drive:
+        await drive.names(b"d")
+        await drive.link(b"d/x", b"d/y")
+        for name in (b"d/a", b"d/b"):
+            await drive.link(name, name + b"2")
+        with monkeypatch.context() as patch:
+            patch.setattr(drive.mirror.tree, "walk", None)
+            await drive.unlink(b"d/a")
+            await drive.rename(b"d/c", b"d/b")
+        await drive.rename(b"d", b"e")
+        await drive.unlink(b"e/x")
+        for name in (b"e/a2", b"e/b2", b"e/y"):
+            status = await drive.stat(name)
+            assert status is not None and drive.mirror.shown(name, status.st_ino).nlink == 1
