@@ -125,7 +125,7 @@ class WriteBack:
                 await self._ledger.drop(ino)
                 self._release(ino)
                 return
-            written = self._has_writer(held)
+            written = self._has_writer(held.anchor)
             if written and not unfinished:
                 return
             await self.push_locked(ino, durable=False)
@@ -176,7 +176,7 @@ class WriteBack:
         for _ in range(2):
             if left:
                 for path, status in await asyncio.to_thread(lambda: list(self._tree.walk())):
-                    if status.st_ino in left and await self._resume(path, status.st_ino):
+                    if status.st_ino in left and await self._resume(path, status.st_ino, unless_written=True):
                         left.discard(status.st_ino)
         if self._generation.alone():
             await self._ledger.drop(*left)
@@ -192,8 +192,8 @@ class WriteBack:
             self._release(ino)
         self._closings.close()
 
-    async def _resume(self, path: Path, ino: int) -> bool:
-        """Take over a dirty file that is still at `path`."""
+    async def _resume(self, path: Path, ino: int, *, unless_written: bool = False) -> bool:
+        """Take over a dirty file that is still at `path`; with `unless_written` not one that a session is writing."""
         try:
             file = self._tree.open(path, os.O_PATH)
         except GONE:
@@ -201,6 +201,8 @@ class WriteBack:
         try:
             if os.fstat(file).st_ino != ino:
                 return False
+            if unless_written and await self._is_written(file, ino):
+                return True
             with contextlib.suppress(Stale):
                 await self.hold(file)
             return True
@@ -252,11 +254,15 @@ class WriteBack:
             path = await self._path(ino)
             if record is None or not record.dirty or path is None:
                 return None
-            return None if self._has_writer(self._held[ino]) else path
+            return None if self._has_writer(self._held[ino].anchor) else path
+
+    async def _is_written(self, node: int, ino: int) -> bool:
+        async with self._locks.node(ino):
+            return self._has_writer(node)
 
     @staticmethod
-    def _has_writer(held: Held) -> bool:
-        file = reopen(held.anchor, os.O_RDONLY)
+    def _has_writer(node: int) -> bool:
+        file = reopen(node, os.O_RDONLY)
         try:
             return leases.has_writer(file)
         finally:

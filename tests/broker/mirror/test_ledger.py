@@ -7,15 +7,18 @@ import fcntl
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from remotes.conftest import ROOT
 
+from broker.mirror import ledger as ledger_module
 from broker.mirror.ledger import _SMALL, _TIDY, Ledger, Record
 from broker.mirror.shared import Generation
 from broker.mirror.vouching import NoVouch, Vouch
@@ -339,3 +342,32 @@ async def test_last_has_what_was_just_read(tmp_path: Path) -> None:
         await ledger.get(2)
         await reading
         assert ledger.last(1) == record(1)
+
+
+@pytest.mark.parametrize("reading", [True, False])
+async def test_a_small_change_overtakes_a_large_one(tmp_path: Path, reading: bool) -> None:
+    """What a thread has read or written before is not taken for newer than what has been changed since."""
+    many = [record(ino) for ino in range(1, 1000)]
+    with Session(tmp_path) as ledger:
+        await ledger.put(*many)
+        ledger._forget()
+        busy, go = threading.Event(), threading.Event()
+        _select = ledger_module._select
+
+        def slow(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Record]:
+            found = _select(database, inos)
+            if len(inos) > 1:
+                busy.set()
+                go.wait(10)
+            return found
+
+        with mock.patch.object(ledger_module, "_select", slow):
+            inos = [each.ino for each in many]
+            work = ledger.get_many(inos) if reading else ledger.put(*many)
+            large = asyncio.ensure_future(work)  # type: ignore[arg-type]
+            await asyncio.to_thread(busy.wait, 10)
+            small = asyncio.ensure_future(ledger.mark_dirty(1))
+            await asyncio.sleep(0.01)
+            go.set()
+            await asyncio.gather(large, small)
+        assert await ledger.get(1) == record(1, dirty=True, hydrated=True)

@@ -43,6 +43,21 @@ async def test_the_end_does_not_wait_for_a_writer(drives: Drives, memory: Memory
         assert content_of(memory, b"log") == b"so far and on"
 
 
+async def test_a_new_session_leaves_others_files_alone(drives: Drives, memory: Memory) -> None:
+    """What another session is writing is dirty on record, but not what a crash has left: neither the start of a
+    session nor its end pushes half of it."""
+    async with drives() as first:
+        file = await first.open(b"f", WRITE)
+        os.write(file, b"half")
+        async with drives() as second:
+            assert await second.recover() == []
+            assert await second.flush() == []
+        assert content_of(memory, b"f") == b""
+        os.write(file, b" and half")
+        await first.close(file)
+        assert content_of(memory, b"f") == b"half and half"
+
+
 async def _truncate(drive: Drive, act: Callable[[bytes], int]) -> None:
     await drive.mirror.truncate(b"f", act)
 
