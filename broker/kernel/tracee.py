@@ -16,13 +16,14 @@ AT_FDCWD = -100
 class Tracee:
     """One thread, for the length of one call."""
 
-    __slots__ = ("_status", "own", "tid")
+    __slots__ = ("_root", "_status", "own", "tid")
 
     def __init__(self, tid: int, *, own: bool = False) -> None:
         """`own`: its ids, groups, capabilities and user namespace are known to be this process's."""
         self.tid = tid
         self.own = own
         self._status: Status | None = None
+        self._root: bytes | None = None
 
     @property
     def status(self) -> Status:
@@ -70,6 +71,11 @@ class Tracee:
 
     def root(self) -> bytes:
         """What leads from our root to the tracee's: empty where they are the same."""
+        if self._root is None:
+            self._root = self._find_root()
+        return self._root
+
+    def _find_root(self) -> bytes:
         link = b"/proc/%d/root" % self.tid
         try:
             ours, theirs = os.stat(b"/"), os.stat(link)

@@ -72,6 +72,7 @@ HANDLERS: dict[str, Handler] = {
     "name_to_handle_at": attributes.unsupported,
     "inotify_add_watch": descriptors.inotify_add_watch,
     "fanotify_mark": attributes.unsupported,
+    "fanotify_mark_i386": attributes.unsupported,
     "chdir": redirects.chdir,
     "open_tree": attributes.unsupported,
     "move_mount": attributes.unsupported,

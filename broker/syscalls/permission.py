@@ -73,8 +73,25 @@ def writer(identity: Identity) -> Writer:
     )
 
 
+def open_to_all(path: bytes) -> bool:
+    """Whether everybody may search a local folder and those above it, so that nobody need be impersonated to know."""
+    while True:
+        if ~os.stat(path).st_mode & 0o111 or _may_have_acl(path):
+            return False
+        if path == b"/":
+            return True
+        path = os.path.dirname(path)
+
+
 def forbidden() -> OSError:
     return PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _may_have_acl(path: bytes) -> bool:
+    try:
+        return "system.posix_acl_access" in os.listxattr(path)
+    except OSError:
+        return True
 
 
 def _sysctl(name: str) -> int:

@@ -79,7 +79,7 @@ class Way:
         try:
             if folder.mount is None and self._tracee.root():
                 self._require_each(folder)
-            else:
+            elif folder.mount is not None or not permission.open_to_all(folder.path):
                 permission.require(self.real(folder), os.X_OK, self._identity)
         except FileNotFoundError:  # only prefixes stand in folders that do not exist
             self._require_search(folder.parent())

@@ -41,6 +41,13 @@ def test_paths_have_distinct_arguments() -> None:
         assert all(0 <= index < 6 for index in indexes), row.name
 
 
+def test_the_mask_of_fanotify_mark_takes_two_arguments_in_32_bits() -> None:
+    """The path stands behind it, so it is another argument there."""
+    rows = {row.name: row for row in TABLE}
+    assert rows["fanotify_mark"].paths == ((3, 4),) and rows["fanotify_mark"].i386 is None
+    assert rows["fanotify_mark_i386"].paths == ((4, 5),) and rows["fanotify_mark_i386"].x86_64 is None
+
+
 def test_the_page_size_is_the_one_the_lane_counts_with() -> None:
     """Reads from the tracee are cut at page borders of 4 KiB."""
     assert os.sysconf("SC_PAGESIZE") == 4096

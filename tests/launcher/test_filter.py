@@ -143,6 +143,7 @@ def test_the_numbers_of_the_table(row: Row, arch: str) -> None:
 
 
 KERNEL_NAMES = {
+    ("fanotify_mark_i386", "i386"): "fanotify_mark",
     ("chown", "i386"): "chown32",
     ("lchown", "i386"): "lchown32",
     ("fchown", "i386"): "fchown32",

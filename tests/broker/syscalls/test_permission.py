@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from broker.mirror.setid import Writer
-from broker.syscalls.permission import Protected
+from broker.syscalls.permission import Protected, open_to_all
 
 ME, OTHER, OWNER = 1, 2, 3
 ALL = Protected(symlinks=1, regular=2, fifos=2, hardlinks=1)
@@ -68,3 +70,19 @@ def test_the_sysctls_are_read() -> None:
     for name in ("symlinks", "regular", "fifos", "hardlinks"):
         with open(f"/proc/sys/fs/protected_{name}") as file:
             assert getattr(Protected.of_this_machine(), name) == int(file.read())
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o755, 0o750, 0o701, 0o1777])
+@pytest.mark.parametrize("above", [False, True])
+def test_folders_that_are_open_to_all(mode: int, above: bool) -> None:
+    """Every folder of the way has to let everybody through."""
+    with tempfile.TemporaryDirectory(prefix="seccomp-drive-") as top:
+        inner = Path(top, "a/b")
+        inner.mkdir(parents=True)
+        Path(top).chmod(0o755)
+        assert open_to_all(os.fsencode(inner)) is open_to_all(os.fsencode(Path(top).parent))
+        (inner.parent if above else inner).chmod(mode)
+        if mode & 0o111 != 0o111:
+            assert not open_to_all(os.fsencode(inner))
+        else:
+            assert open_to_all(os.fsencode(inner)) is open_to_all(os.fsencode(Path(top).parent))
