@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,19 @@ class Session:
         found = self.process.wait(seconds)
         assert found == status, f"{found}; stdout: {self.out.read_text()[-500:]}; stderr: {self.said[-2000:]}"
         return self.out.read_text()
+
+    def answer(self, text: str, seconds: float = 30) -> None:
+        """Wait until it has said `text` on stdout."""
+        deadline = time.monotonic() + seconds
+        while text not in self.out.read_text():
+            assert self.process.poll() is None and time.monotonic() < deadline, f"no {text!r}; {self.said}"
+            time.sleep(0.01)
+
+    def go_on(self) -> None:
+        """Give it a line of input."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
 
     @property
     def said(self) -> str:
@@ -81,6 +95,10 @@ class Machines:
         session = Session(machine, process, out, err)
         self.sessions.append(session)
         return session
+
+    def python(self, machine: str, script: str) -> Session:
+        """A Python program that may wait for `go_on` by ``input()``."""
+        return self.start(machine, "python3", "-uc", f"import fcntl, os\n{script}", stdin=subprocess.PIPE)
 
     def environment(self, machine: str) -> dict[str, str]:
         return {
