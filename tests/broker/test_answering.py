@@ -12,7 +12,7 @@ import pytest
 from broker.answering import Answerer
 from broker.kernel import native
 from broker.syscalls.call import Call
-from broker.syscalls.reply import Continue, Fail, InstallFd, Return
+from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Return
 from broker.table import RANGE_END, RANGE_START
 
 CONTINUED = (0, 0, 1)
@@ -110,3 +110,24 @@ def test_what_cannot_be_handed_over_is_taken_back(kernel: Kernel, gone: bool) ->
     answer = kernel.answer(InstallFd(_file(), False, undo=undo))
     assert undone == [True]
     assert answer == ((0, 0, 0) if gone else (0, -errno.EMFILE, 0))
+
+
+@pytest.mark.parametrize("result", [0, -errno.E2BIG, "refused"])
+def test_what_a_redirect_had_ready_is_taken_back_when_it_fails(
+    kernel: Kernel, monkeypatch: pytest.MonkeyPatch, result: Any
+) -> None:
+    """A script's interpreter that execve(2) then refused is not kept for whoever asks next; one that runs is."""
+    undone = []
+
+    async def undo() -> None:
+        undone.append(True)
+
+    def trace(self: Answerer, call: Call, reply: Redirect, tgid: int) -> int:
+        if result == "refused":
+            raise OSError(errno.ESRCH, "")
+        return int(result)
+
+    monkeypatch.setattr(Answerer, "_trace", trace)
+    monkeypatch.setattr(Kernel, "status", type("Status", (), {"tgid": 1}), raising=False)
+    kernel.answer(Redirect(_file(), 322, (0, 0, 0, 0, 0, 0), undo=undo))
+    assert undone == ([] if result == 0 else [True])
