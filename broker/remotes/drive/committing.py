@@ -1,4 +1,4 @@
-"""Changes of the store: sent again when the reply is lost, and tried anew when somebody else was first."""
+"""Changes of the store: remembered, and tried anew when somebody else was first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from broker.drive.errors import DriveError, EntryChanged, EpochChanged, Unreachable
+from broker.drive.errors import DriveError, EntryChanged, EpochChanged
 from broker.drive.metadata.protocol import Change, Commit, Committed, MetadataStore, PutEntry, PutNode
 from broker.drive.records import OperationId
 from broker.remotes.drive.guard import of_node
@@ -16,7 +16,6 @@ from broker.remotes.drive.memory import Memory, entry_key
 
 _T = TypeVar("_T")
 
-_SENDS = 4
 _ATTEMPTS = 8
 _PAUSE = 0.01
 
@@ -35,16 +34,8 @@ class Commits:
     async def commit(
         self, *changes: Change, durable: bool = False, operation: OperationId | None = None
     ) -> Committed:
-        """Make `changes` together. A lost reply is asked for again: the same operation finds its own success."""
-        commit = Commit(operation or new_operation(), changes, durable)
-        for attempt in range(1, _SENDS + 1):
-            try:
-                committed = await self._store.commit(commit)
-                break
-            except Unreachable:
-                if attempt == _SENDS:
-                    raise
-                await asyncio.sleep(_PAUSE * 4**attempt)
+        """Make `changes` together, or none of them."""
+        committed = await self._store.commit(Commit(operation or new_operation(), changes, durable))
         for change in changes:
             match change:
                 case PutEntry(entry):

@@ -48,6 +48,11 @@ class DriveRemote:
     def capabilities(self) -> Capabilities:
         return self._capabilities
 
+    @property
+    def places(self) -> Finder:
+        """For commands that do what no program can."""
+        return self._find
+
     async def stat(self, path: Path) -> Attributes:
         with self._said(path):
             return self._described(await self._find.existing(path))

@@ -18,6 +18,9 @@ from broker.remotes.protocol import Path
 _LIMIT = 50_000
 """Entries that are asked for at once."""
 
+_LEAST = 1000
+"""No store gives fewer at once while there are more."""
+
 Row = tuple[Entry, StoredNode]
 
 
@@ -53,7 +56,7 @@ async def _rows(core: Core, top: Held) -> Mapping[NodeId, Sequence[Row]]:
         page = await core.guard.ask(functools.partial(core.store.descendants, top.id, after, _LIMIT), of_pairs)
         for entry, stored in page:
             below[entry.parent].append((entry, stored))
-        if len(page) < _LIMIT:
+        if len(page) < _LEAST:
             return below
         after = page[-1][0].parent, page[-1][0].token
 

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from broker.drive.errors import DriveError
 from broker.drive.records import NodeId
 from broker.remotes import protocol
-from broker.remotes.drive.core import Core
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import Root
@@ -34,9 +33,8 @@ Tree = Callable[[Root], DriveRemote]
 class ViewRemote:
     """The folders above the trees are made up here; nothing can be changed in them. Between trees nothing moves."""
 
-    def __init__(self, core: Core, own: bytes, home: DriveRemote, shares: Shares, tree: Tree, below: Path) -> None:
+    def __init__(self, own: bytes, home: DriveRemote, shares: Shares, tree: Tree, below: Path) -> None:
         """`own` is the user's name; `below` the folder of the view that is the root of this remote."""
-        self._core = core
         self._own = own
         self._home = home
         self._shares = shares
@@ -138,7 +136,7 @@ class ViewRemote:
         return await self._home.space()
 
     async def close(self) -> None:
-        await self._core.close()
+        """The trees' core is closed by whoever made it."""
 
     async def find(self, path: Path) -> tuple[DriveRemote | None, Path]:
         """The tree that `path` is in and the path there; without a tree, the path of a made-up folder."""

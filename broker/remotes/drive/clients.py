@@ -1,0 +1,68 @@
+"""One user's drive, open: what a mount shows of it, and what the commands need besides."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from broker.drive.format.identity import Identity
+from broker.remotes.around import Around
+from broker.remotes.drive.core import Core
+from broker.remotes.drive.places import Place
+from broker.remotes.drive.remote import DriveRemote
+from broker.remotes.drive.roots import Root
+from broker.remotes.drive.sharing import Sharing
+from broker.remotes.drive.view import ViewRemote
+from broker.remotes.protocol import Forbidden, Path, Remote
+
+if TYPE_CHECKING:
+    from broker.drive.metadata.store import SqlStore
+
+
+class Owning(Around):
+    """A remote that closes what it stands on: the core, and what else `close` does."""
+
+    def __init__(self, remote: Remote, core: Core, close: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(remote)
+        self._core = core
+        self._close = close
+
+    async def close(self) -> None:
+        await self._core.close()
+        await self._close()
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """`remote` is what a mount shows; `home` is the user's own tree, `view` what a server shows above it."""
+
+    identity: Identity
+    core: Core
+    root: Root
+    home: DriveRemote
+    remote: Owning
+    view: ViewRemote | None = None
+    store: SqlStore | None = None
+    """Of an embedded drive."""
+
+    @property
+    def sharing(self) -> Sharing:
+        return Sharing(self.core, self.identity, self.root)
+
+    async def tree(self, path: Path) -> tuple[DriveRemote, Path]:
+        """The tree that `path` of the mount is in, and the path there. Forbidden for the folders above."""
+        if self.view is None:
+            return self.home, path
+        tree, rest = await self.view.find(path)
+        if tree is None:
+            raise Forbidden(path, "only the server makes folders of users: name something in one")
+        return tree, rest
+
+    async def place(self, path: Path) -> Place:
+        """What `path` of the mount leads to."""
+        tree, rest = await self.tree(path)
+        return await tree.places.place(rest)
+
+    async def close(self) -> None:
+        await self.remote.close()

@@ -1,0 +1,93 @@
+"""The drive of one user on this machine: a database, a blob store and a key file, made at the first use."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import getpass
+import os
+from collections.abc import Iterator, Mapping
+
+from broker.drive.blobs.opening import open_blobs
+from broker.drive.format.identity import new_identity, valid_user_name
+from broker.drive.keyring import create_key_file, load_identity
+from broker.drive.metadata.store import open_store
+from broker.drive.passphrases import Passphrases
+from broker.remotes.drive.clients import Client, Owning
+from broker.remotes.drive.core import Core
+from broker.remotes.drive.home import new_home
+from broker.remotes.drive.locations import Embedded
+from broker.remotes.drive.memory import Memory
+from broker.remotes.drive.remote import DriveRemote
+from broker.remotes.drive.roots import home_of
+from broker.remotes.protocol import Capabilities, Space
+from broker.telling import tell
+
+CAPABILITIES = Capabilities(owners=True, hard_links=True, extended_attributes=True, special_files=True, holes=True)
+
+
+def open_embedded(where: Embedded, environ: Mapping[str, str]) -> Client:
+    """Blocks. DriveError and OSError."""
+    if not os.path.lexists(where.key):
+        with _alone(where):
+            if not os.path.lexists(where.key):
+                asyncio.run(_create(where))
+    identity = load_identity(where.key, Passphrases(environ, where.passphrase_file).existing)
+    store = asyncio.run(open_store(where.metadata, signed=None))
+    core = Core(store.for_user(identity.user_id), open_blobs(where.blobs), Memory(where.memory))
+    root = home_of(core.walk, identity)
+
+    async def room() -> Space:
+        return _room(where.folder)
+
+    home = DriveRemote(core, root, CAPABILITIES, room)
+    return Client(identity, core, root, home, Owning(home, core, store.close), store=store)
+
+
+@contextlib.contextmanager
+def _alone(where: Embedded) -> Iterator[None]:
+    """While no other session makes the same drive."""
+    for folder in (where.folder, os.path.dirname(where.key)):
+        _make_private(folder)
+    lock = os.open(where.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _create(where: Embedded) -> None:
+    """A drive, and the key to it. What a crash in between leaves in the database is a user without a key."""
+    store = await open_store(where.metadata, create=True)
+    try:
+        identity = new_identity(_name(), "", await store.accounts.server_id())
+        await store.accounts.register(identity.record.encode(), new_home(identity, os.getuid(), os.getgid()))
+    finally:
+        await store.close()
+    create_key_file(where.key, identity, None)
+    tell(f"made an encrypted drive in {where.folder}; keep a copy of its key, {where.key}: without it all is lost")
+
+
+def _make_private(folder: str) -> None:
+    umask = os.umask(0o077)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
+def _name() -> str:
+    """Of the user who makes it. In a database where somebody has that name already, another one is needed."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):
+        name = ""
+    return name if valid_user_name(name) else "me"
+
+
+def _room(folder: str) -> Space:
+    room = os.statvfs(folder)
+    unit = room.f_frsize
+    return Space(room.f_blocks * unit, room.f_bfree * unit, room.f_bavail * unit, room.f_files, room.f_ffree)
