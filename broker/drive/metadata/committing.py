@@ -12,14 +12,14 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
-from broker.drive.errors import Cycle, FolderNotEmpty, Malformed, QuotaExceeded
+from broker.drive.errors import Cycle, EntryChanged, FolderNotEmpty, Malformed, QuotaExceeded
 from broker.drive.metadata import access, before, granting, references, rows
 from broker.drive.metadata.before import Home
 from broker.drive.metadata.outcome import Before, Draft, Outcome, decide
 from broker.drive.metadata.protocol import Commit, Committed, PutEntry, PutNode
 from broker.drive.metadata.schema import contents, entries, grants, homes, nodes, operations
 from broker.drive.metadata.statements import Batched, Prepared
-from broker.drive.records import Kind, NodeId, Right, StoredNode, UserId
+from broker.drive.records import Kind, Node, NodeId, Right, StoredNode, Token, UserId
 
 _insert_nodes = Prepared(insert(nodes))
 _insert_entries = Prepared(insert(entries))
@@ -55,6 +55,14 @@ _charge = Prepared(
 _occupied = Batched(
     lambda keys: select(entries.c.parent).where(keys, entries.c.child.is_not(None)).limit(1), entries.c.parent
 )
+
+_living = entries.c.child.is_not(None)
+_under_others = Prepared(
+    select(entries.c.token)
+    .where(entries.c.parent == bindparam("node"), _living, entries.c.epoch != bindparam("epoch"))
+    .limit(1)
+)
+_names_of = Prepared(select(entries.c.parent, entries.c.token).where(_living, entries.c.child == bindparam("node")))
 
 
 def commit(connection: Connection, user: UserId, commit: Commit) -> Committed:
@@ -133,6 +141,17 @@ def _check_folders(connection: Connection, outcome: Outcome) -> None:
     for id in outcome.placed_folders():
         if not access.reaches_home(connection, id):
             raise Cycle("a folder would be below itself")
+    for draft in outcome.rekeyed():
+        _check_names(connection, outcome, draft.node)
+
+
+def _check_names(connection: Connection, outcome: Outcome, node: Node) -> None:
+    """Of a node with new keys: whatever is left under the old ones could never be opened again."""
+    if _under_others.row(connection, node=node.id, epoch=node.epoch):
+        raise EntryChanged("a name in the folder is not under its new keys")
+    for parent, token in _names_of.rows(connection, node=node.id):
+        if (NodeId(parent), Token(token)) not in outcome.entries:
+            raise EntryChanged("a name of the node does not have its new keys")
 
 
 def _write_contents(

@@ -82,6 +82,12 @@ class Outcome:
     def gone(self) -> Iterator[Draft]:
         return (draft for draft in self.drafts.values() if draft.gone)
 
+    def rekeyed(self) -> Iterator[Draft]:
+        """Nodes that have other keys than before."""
+        for draft in self.drafts.values():
+            if draft.before is not None and not draft.gone and draft.node.epoch != draft.before.stored.node.epoch:
+                yield draft
+
     def placed_folders(self) -> Iterator[NodeId]:
         """Folders that could be below themselves now: moved ones, and new ones in new ones."""
         for entry in self.entries.values():

@@ -52,8 +52,9 @@ class Commit:
     """Changes that happen together. Their order within the commit does not matter; checks are made on the outcome.
 
     Create: PutNode and PutEntry. Link: PutEntry. Move: PutEntry with child None for the old name and PutEntry for
-    the new. Exchange: two PutEntry. Remove: PutEntry with child None. Re-key: PutNode, and PutEntry for its names
-    under the new epoch together with tombstones for those under the old.
+    the new. Exchange: two PutEntry. Remove: PutEntry with child None. Re-key: PutNode with the next
+    epoch, PutEntry for all its names and all names in it, those under the new epoch, and tombstones for the old ones;
+    EntryChanged if one is left out.
     """
 
     operation: OperationId

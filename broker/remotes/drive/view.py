@@ -37,7 +37,7 @@ class ViewRemote:
         """`own` is the user's name; `below` the folder of the view that is the root of this remote."""
         self._own = own
         self._home = home
-        self._shares = shares
+        self.shares = shares
         self._tree = tree
         self._below = below
         self._trees: dict[NodeId, DriveRemote] = {}
@@ -147,7 +147,7 @@ class ViewRemote:
         if user == self._own:
             return self._home, rest
         with self._said(path):
-            shares = (await self._shares.found()).get(user)
+            shares = (await self.shares.found()).get(user)
         if shares is None:
             raise protocol.NotFound(path)
         if not rest:
@@ -160,13 +160,13 @@ class ViewRemote:
     async def _names(self, folder: Path) -> Sequence[bytes]:
         """What is in a made-up folder: users, or what one of them shares."""
         with self._said(folder):
-            shares = await self._shares.found()
+            shares = await self.shares.found()
         return sorted(shares[folder] if folder else {self._own, *shares})
 
     def _tree_of(self, share: Share) -> DriveRemote:
         node = share.grant.node
         if node not in self._trees:
-            self._trees[node] = self._tree(self._shares.root(share))
+            self._trees[node] = self._tree(self.shares.root(share))
         return self._trees[node]
 
     @contextlib.asynccontextmanager

@@ -228,7 +228,7 @@ def test_files_have_no_entries_and_kinds_stay(with_store: WithStore) -> None:
 
 
 def test_entries_are_made_under_the_present_keys(with_store: WithStore) -> None:
-    """After a folder is re-keyed, names under its old epoch are EpochChanged, unless they take an old one away."""
+    """A folder gets new keys together with its name and all names in it; then those under the old ones are refused."""
 
     async def test(store: SqlStore) -> None:
         alice = await register(store)
@@ -237,13 +237,19 @@ def test_entries_are_made_under_the_present_keys(with_store: WithStore) -> None:
         rekeyed = following(folder, rekeyed=True)
         await refused(EpochChanged, alice.commit(PutNode(replace(rekeyed, epoch=3))))
         await refused(Malformed, alice.commit(PutNode(replace(rekeyed, epoch=1))))
-        await alice.commit(
-            PutNode(rekeyed), entry(folder.id, "file", None, 2), entry(folder.id, "new token", file.id, epoch=2)
-        )
+        names = [
+            entry(alice.home, "folder", folder.id, 2),
+            entry(folder.id, "file", None, 2),
+            entry(folder.id, "new token", file.id, epoch=2),
+            entry(folder.id, "other", None, 2),
+            entry(folder.id, "other token", other.id, epoch=2),
+        ]
+        for left_out in (0, 3):
+            await refused(EntryChanged, alice.commit(PutNode(rekeyed), *names[:left_out], *names[left_out + 1 :]))
+        await alice.commit(PutNode(rekeyed), *names)
         new = new_node()
         await refused(EpochChanged, alice.commit(PutNode(new), entry(folder.id, "new", new.id)))
-        await refused(EpochChanged, alice.commit(entry(folder.id, "other", other.id, 2)))
-        await alice.commit(entry(folder.id, "other", None, 2), entry(folder.id, "other token", other.id, epoch=2))
+        await refused(EpochChanged, alice.commit(entry(folder.id, "other", other.id, 3)))
         assert await alice.names(folder.id) == {token("new token"): file.id, token("other token"): other.id}
 
     with_store(test)
