@@ -228,7 +228,7 @@ def test_files_have_no_entries_and_kinds_stay(with_store: WithStore) -> None:
 
 
 def test_entries_are_made_under_the_present_keys(with_store: WithStore) -> None:
-    """A folder gets new keys together with its name and all names in it; then those under the old ones are refused."""
+    """A folder gets new keys together with its name and all names in it; then the old ones are refused."""
 
     async def test(store: SqlStore) -> None:
         alice = await register(store)
