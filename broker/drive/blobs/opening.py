@@ -19,7 +19,7 @@ from broker.drive.errors import DriveError, Malformed, StoreFull, Unreachable
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds in which a request to a store is tried again, when nothing else is said."""
 
 _BUCKETS: Mapping[str, type[S3Store | GCSStore | AzureStore]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}

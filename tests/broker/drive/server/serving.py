@@ -77,6 +77,8 @@ class ServerProcess:
         self._log = f"{folder}/server-{self.port}.log"
         self._words = ["serve", "--meta", metadata, "--blobs", blobs, "--listen", f"127.0.0.1:{self.port}", *more]
         self._env = env or {}
+        self.prefix: list[str] = []
+        """The command in whose surroundings it runs."""
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -90,7 +92,10 @@ class ServerProcess:
         program = "import sys; from launcher.cli import main; sys.exit(main(sys.argv[1:]))"
         with open(self._log, "ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", program, *self._words], cwd=ROOT, env={**os.environ, **self._env}, stderr=log
+                [*self.prefix, sys.executable, "-c", program, *self._words],
+                cwd=ROOT,
+                env={**os.environ, **self._env},
+                stderr=log,
             )
         deadline = time.monotonic() + patience
         while self.log.count("serving at") == before:
