@@ -1,0 +1,197 @@
+"""A client and servers that are none, or hostile."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import gzip
+import ipaddress
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from broker.drive.errors import DriveError, Missing, Unreachable
+from broker.drive.http.codec import MSGPACK, encode
+from broker.drive.http.connection import Connection, Options
+from broker.drive.http.exchange import Exchange
+from broker.drive.http.messages import Failure, Server
+from broker.drive.http.retrying import Lost, Patience
+
+ABOUT = encode(Server(b"x" * 16, "https://drive.example", False, False))
+
+
+@asynccontextmanager
+async def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """A server that answers everything so; its URL, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.read(1 << 16))
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    host = "localhost" if tls else "127.0.0.1"
+    try:
+        yield f"http{'s' if tls else ''}://{host}:{server.sockets[0].getsockname()[1]}", asked
+    finally:
+        server.close()
+
+
+def http(status: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", f"content-type: {MSGPACK}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def about(url: str, ca: str | None = None) -> Server:
+    connection = Connection(url, options=Options(ca=ca, patience=Patience(total=0.0)))
+    try:
+        return await connection.server()
+    finally:
+        await connection.close()
+
+
+def test_a_good_answer_is_understood() -> None:
+    async def run() -> None:
+        async with answering(http("200 OK", ABOUT)) as (url, asked):
+            assert (await about(url)).origin == "https://drive.example"
+            assert b"accept-encoding: identity" in asked[0].lower()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http("302 Found", location="http://127.0.0.1:1/elsewhere"), Unreachable),
+        (http("200 OK", b"\xc1 not a message"), Unreachable),
+        (http("200 OK", b"[" * 10_000), Unreachable),
+        (http("200 OK", gzip.compress(ABOUT), content_encoding="gzip"), Unreachable),
+        (http("404 Not Found", encode(Failure("missing", "no\x1b[31m such\nthing"))), Missing),
+        (http("418 Teapot", encode(Failure("unheard-of", "x"))), Unreachable),
+        (http("500 Oops", b"<html>"), Lost),
+        (http("503 Later", encode(Failure("unreachable", "x")), retry_after="junk"), Lost),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nshort", Lost),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", Lost),
+        (b"", Lost),
+    ],
+)
+def test_other_answers_are_errors(answer: bytes, kind: type[DriveError]) -> None:
+    """Of the kind that says whether to try again; nothing in them can act on a terminal. No redirect is followed."""
+
+    async def run() -> None:
+        async with answering(answer) as (url, asked):
+            with pytest.raises(DriveError) as raised:
+                await about(url)
+            assert type(raised.value) is kind
+            assert str(raised.value).isprintable()
+            assert len(asked) == 1
+
+    asyncio.run(run())
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    async def run() -> None:
+        async with answering(http("200 OK", bytes(100_000))) as (url, _):
+            exchange = Exchange(url)
+            with pytest.raises(Unreachable, match="more than 1000 bytes"):
+                await exchange("GET", url, {}, None, 1000)
+            await exchange.close()
+
+    asyncio.run(run())
+
+
+def test_a_silent_server_is_not_waited_for_for_ever() -> None:
+    async def run() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        exchange = Exchange(url, silence=0.2)
+        with pytest.raises(Lost):
+            await exchange("GET", url, {}, None, 1000)
+        await exchange.close()
+        server.close()
+
+    asyncio.run(run())
+
+
+def test_proxies_are_not_for_the_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment says; elsewhere, what it says holds."""
+
+    async def run() -> None:
+        async with (
+            answering(http("502 Proxy", b"")) as (proxy, through),
+            answering(http("200 OK", ABOUT)) as (url, _),
+        ):
+            for variable in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "HTTPS_PROXY"):
+                monkeypatch.setenv(variable, proxy)
+            assert await about(url)
+            assert not through
+            exchange = Exchange("http://drive.example")
+            answer = await exchange("GET", "http://drive.example/server", {}, None, 1000)
+            assert answer.status == 502 and through[0].startswith(b"GET http://drive.example/server")
+            await exchange.close()
+
+    asyncio.run(run())
+
+
+def test_a_certificate_that_nobody_trusts_ends_the_attempt(tmp_path: Path) -> None:
+    """It is not tried again; with the authority given as `ca`, the server is believed."""
+    context, authority = certificate(tmp_path, "localhost")
+
+    async def run() -> None:
+        async with answering(http("200 OK", ABOUT), context) as (url, asked):
+            with pytest.raises(Unreachable, match="cannot show that it is who it should be") as raised:
+                await about(url)
+            assert type(raised.value) is Unreachable and not asked
+            assert await about(url, authority)
+
+    asyncio.run(run())
+
+
+def test_a_certificate_of_another_name_is_not_believed(tmp_path: Path) -> None:
+    context, authority = certificate(tmp_path, "elsewhere.example")
+
+    async def run() -> None:
+        async with answering(http("200 OK", ABOUT), context) as (url, asked):
+            with pytest.raises(Unreachable, match="cannot show"):
+                await about(url, authority)
+            assert not asked
+
+    asyncio.run(run())
+
+
+def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
+    """A server's context, and the file with the authority: itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]),
+            False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
+    (folder / "key.pem").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(f"{folder}/cert.pem", f"{folder}/key.pem")
+    return context, f"{folder}/cert.pem"
