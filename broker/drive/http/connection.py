@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from broker.drive.errors import Malformed, Tampered, Unauthenticated, Unreachable
+from broker.drive.errors import DriveError, Malformed, Tampered, Unauthenticated, Unreachable
 from broker.drive.format.auth import sign_login
 from broker.drive.format.identity import Identity
 from broker.drive.http import routes
@@ -88,7 +88,7 @@ class Connection:
         if self._token is not None:
             try:
                 await asyncio.wait_for(self._send("POST", routes.LOGOUT.path, encode(Empty()), self._token), 1.0)
-            except (Unreachable, Unauthenticated, TimeoutError):
+            except (DriveError, TimeoutError):
                 pass
         await self._exchange.close()
 
