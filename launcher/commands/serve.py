@@ -4,24 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from launcher.commands.arguments import Parser
 from launcher.say import say
 from launcher.usage import UsageError
+
+if TYPE_CHECKING:
+    from broker.drive.server.serving import Settings
 
 _UNITS = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
 
 def run(words: Sequence[str]) -> int:
     """Until a signal; the exit status."""
+    settings = parse(words)
+
+    from broker.drive.server.logs import logging_to
+    from broker.drive.server.serving import serve
+
+    with logging_to():
+        asyncio.run(serve(settings, lambda origin: say(f"serving at {origin}")))
+    return 0
+
+
+def parse(words: Sequence[str]) -> Settings:
+    """UsageError."""
+    from broker.drive.server.serving import Settings
+
     arguments = _parser().parse_args(words)
     host, port = _address(arguments.listen)
-    token = _first_line(arguments.metrics_token_file) if arguments.metrics_token_file else None
-
-    from broker.drive.server.logs import log_to
-    from broker.drive.server.serving import Settings, serve
-
-    settings = Settings(
+    return Settings(
         metadata=arguments.meta,
         blobs=arguments.blobs,
         host=host,
@@ -33,13 +46,10 @@ def run(words: Sequence[str]) -> int:
         invitation=arguments.invitation_only,
         links=not arguments.no_links,
         proxies=arguments.trust_proxy,
-        metrics_token=token,
+        metrics_token=_first_line(arguments.metrics_token_file) if arguments.metrics_token_file else None,
         bytes_limit=_bytes(arguments.quota),
         nodes_limit=arguments.quota_files,
     )
-    log_to()
-    asyncio.run(serve(settings, lambda origin: say(f"serving at {origin}")))
-    return 0
 
 
 def _parser() -> Parser:

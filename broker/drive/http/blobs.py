@@ -65,7 +65,7 @@ class _Links:
         link = await self._link(name)
         if link is None:
             raise Missing("no such blob")
-        if not self._may_follow(link):
+        if not may_follow(link, self._connection.origin):
             return None
         return await self._fetch(link)
 
@@ -89,12 +89,6 @@ class _Links:
             return None
         return answer.body if answer.status == 200 else None
 
-    def _may_follow(self, link: str) -> bool:
-        """A server elsewhere must not send us to a service of this machine, nor over the net without TLS."""
-        if on_loopback(link):
-            return on_loopback(self._connection.origin)
-        return link.startswith("https://")
-
     async def _link(self, name: BlobName) -> str | None:
         if name not in self._wanted:
             self._wanted[name] = asyncio.get_running_loop().create_future()
@@ -110,6 +104,17 @@ class _Links:
                 await _resolve(futures, self._connection.ask(routes.LINKS, Blobs(names)))
         finally:
             self._asking = None
+
+
+def may_follow(link: str, origin: str) -> bool:
+    """A server elsewhere must not send its clients to services of their own machine, nor over the net without TLS."""
+    scheme = link.partition("://")[0]
+    try:
+        if scheme in ("http", "https") and on_loopback(link):
+            return on_loopback(origin)
+    except ValueError:  # no URL at all
+        return False
+    return scheme == "https"
 
 
 async def _resolve(futures: Sequence[asyncio.Future[str | None]], asked: Awaitable[Links]) -> None:

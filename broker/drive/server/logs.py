@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, TextIO
@@ -29,15 +31,23 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
-def log_to(stream: TextIO = sys.stderr, level: int = logging.INFO) -> None:
-    """All that the server and its libraries say goes to `stream`."""
+@contextmanager
+def logging_to(stream: TextIO = sys.stderr) -> Iterator[None]:
+    """All that the server says, and of its libraries what is of interest, goes to `stream` within the block."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    for name in ("broker.drive.server", "uvicorn"):
-        logging.getLogger(name).setLevel(level)
+    levels = {root: logging.WARNING, LOG: logging.INFO, logging.getLogger("uvicorn"): logging.INFO}
+    before = {logger: logger.level for logger in levels}
+    root.addHandler(handler)
+    for logger, level in levels.items():
+        logger.setLevel(level)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for logger, level in before.items():
+            logger.setLevel(level)
 
 
 def _told(error: BaseException | None) -> list[str]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import gzip
-import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from broker.drive.errors import DriveError, Missing, Unreachable
 from broker.drive.http.codec import MSGPACK, encode
@@ -23,6 +17,7 @@ from broker.drive.http.connection import Connection, Options
 from broker.drive.http.exchange import Exchange
 from broker.drive.http.messages import Failure, Server
 from broker.drive.http.retrying import Lost, Patience
+from tests.broker.drive.certificates import certificate
 
 ABOUT = encode(Server(b"x" * 16, "https://drive.example", False, False))
 
@@ -148,7 +143,7 @@ def test_proxies_are_not_for_the_loopback(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_certificate_that_nobody_trusts_ends_the_attempt(tmp_path: Path) -> None:
     """It is not tried again; with the authority given as `ca`, the server is believed."""
-    context, authority = certificate(tmp_path, "localhost")
+    context, authority = context_of(tmp_path, "localhost")
 
     async def run() -> None:
         async with answering(http("200 OK", ABOUT), context) as (url, asked):
@@ -161,7 +156,7 @@ def test_a_certificate_that_nobody_trusts_ends_the_attempt(tmp_path: Path) -> No
 
 
 def test_a_certificate_of_another_name_is_not_believed(tmp_path: Path) -> None:
-    context, authority = certificate(tmp_path, "elsewhere.example")
+    context, authority = context_of(tmp_path, "elsewhere.example")
 
     async def run() -> None:
         async with answering(http("200 OK", ABOUT), context) as (url, asked):
@@ -172,26 +167,23 @@ def test_a_certificate_of_another_name_is_not_believed(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
+def context_of(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
     """A server's context, and the file with the authority: itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]),
-            False,
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(secret)
+    cert, key = certificate(folder, host)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(f"{folder}/cert.pem", f"{folder}/key.pem")
-    return context, f"{folder}/cert.pem"
+    context.load_cert_chain(cert, key)
+    return context, cert
+
+
+def test_closing_never_fails() -> None:
+    """Also where the server cannot forget the token, or is gone."""
+
+    async def run() -> None:
+        for answer in (http("507 Full", encode(Failure("full", "x"))), b""):
+            async with answering(answer) as (url, asked):
+                connection = Connection(url)
+                connection._token = "token"
+                await connection.close()
+                assert asked
+
+    asyncio.run(run())
