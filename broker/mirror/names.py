@@ -134,9 +134,11 @@ class Names:
                 self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
-        if target and not exchange:
-            await self._drop_name(target)
-        self._drop_stash(kept)
+        try:
+            if target and not exchange:
+                await self._drop_name(target)
+        finally:
+            self._drop_stash(kept)
         for path in (old, new):
             if moved and stat.S_ISDIR(moved.st_mode):
                 self._lookup.forget(path)
@@ -190,9 +192,11 @@ class Names:
                 self._give_back(path, status, kept)
             self._lookup.distrust(path)
             raise
-        if status:
-            await self._drop_name(status)
-        self._drop_stash(kept)
+        try:
+            if status:
+                await self._drop_name(status)
+        finally:
+            self._drop_stash(kept)
         self._lookup.changed(path)
         return result
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Sequence
 
 from broker.mirror import leases
@@ -89,7 +90,8 @@ class Placing:
         if stat.S_ISDIR(status.st_mode):
             found += await asyncio.to_thread(lambda: [below for _, below in self._tree.walk(path)])
         inos = {each.st_ino for each in found}
-        known = {each.st_ino for each in found if each.st_nlink == 1 or stat.S_ISDIR(each.st_mode)}
+        going = Counter(each.st_ino for each in found)
+        known = {each.st_ino for each in found if stat.S_ISDIR(each.st_mode) or each.st_nlink == going[each.st_ino]}
         if not await self._ledger.drop_clean(*known):
             return False
         await on_thread(self._tree.prune, path, inos)

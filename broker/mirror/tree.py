@@ -57,6 +57,14 @@ class Tree:
         except GONE:
             return None
 
+    def look(self, path: Path) -> os.stat_result | None:
+        """lstat of what may be at `path`, if folders of the tree lead there, and no symlinks."""
+        try:
+            with self._beneath(path) as real:
+                return os.lstat(real)
+        except OSError:
+            return None
+
     def names(self, path: Path) -> dict[bytes, int]:
         """The names in a folder with their inode numbers."""
         with self._folder(path) as real, os.scandir(real) as entries:

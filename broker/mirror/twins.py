@@ -42,7 +42,7 @@ class Twins:
     async def other(self, path: Path, attributes: Attributes) -> Path | None:
         """Another name in the mirror of the same file, at the same version or dirty."""
         for hint in await self._hints(attributes.identity):
-            status = self._tree.lstat(hint) if hint != path else None
+            status = self._tree.look(hint) if hint != path else None
             record = await self._ledger.get(status.st_ino) if status else None
             same_file = record is not None and record.identity == attributes.identity
             if record and same_file and (record.version == attributes.version or record.dirty):
@@ -52,7 +52,7 @@ class Twins:
     async def name_of(self, ino: int, identity: str | None) -> Path | None:
         """A name of the inode; without a hint that is true, the whole tree is looked through."""
         for path in await self._hints(identity):
-            status = self._tree.lstat(path)
+            status = self._tree.look(path)
             if status is not None and status.st_ino == ino:
                 return path
         return await asyncio.to_thread(self._tree.find, ino)

@@ -67,11 +67,17 @@ class Call:
             "mkdir": lambda: drive.mkdir(self.paths[0]),
             "rmdir": lambda: drive.rmdir(self.paths[0]),
             "rename": lambda: drive.rename(*self.paths),
-            "link": lambda: drive.link(*self.paths),
+            "link": lambda: self._link(drive),
             "chmod": lambda: drive.chmod(self.paths[0], 0o600),
             "list": lambda: self._list(drive),
         }
         await work[self.name]()
+
+    async def _link(self, drive: Drive) -> None:
+        """The kernel looks at the old name first, whatever is wrong with the new one."""
+        if await drive.stat(self.paths[0]) is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        await drive.link(*self.paths)
 
     async def _list(self, drive: Drive) -> None:
         """What is seen in the middle of a change is nobody's business."""

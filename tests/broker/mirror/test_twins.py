@@ -68,3 +68,31 @@ async def test_names_are_found_without_a_search(
         for name in (b"e/a2", b"e/b2", b"e/y"):
             status = await drive.stat(name)
             assert status is not None and drive.mirror.shown(name, status.st_ino).nlink == 1
+
+
+async def test_a_hint_leads_through_no_symlink(drives: Drives, memory: Memory) -> None:
+    """Where a folder was is a symlink by now, even one in a loop: the other name is found nevertheless."""
+    await store(memory, b"d/a", b"content")
+    async with drives() as drive:
+        await drive.names(b"d")
+        await drive.link(b"d/a", b"b")
+        await drive.rename(b"d", b"e")
+        await drive.symlink(b"d", b"d")
+        await drive.unlink(b"b")
+        status = await drive.stat(b"e/a")
+        assert status is not None and drive.mirror.shown(b"e/a", status.st_ino).nlink == 1
+        assert not os.listdir(drive.mirror.tree.staging)
+
+
+async def test_no_record_stays_of_all_the_names(drives: Drives, memory: Memory) -> None:
+    """A folder with both names of a file goes on the remote: with it goes what is on record."""
+    await store(memory, b"d/a", b"content")
+    await memory.link(b"d/a", b"d/b")
+    async with drives(ttl=0) as drive:
+        await drive.names(b"d")
+        ino = await inode(drive, b"d/a")
+        for name in (b"d/a", b"d/b"):
+            await memory.remove(name)
+        await memory.rmdir(b"d")
+        assert await drive.stat(b"d") is None
+        assert await drive.mirror._ledger.get(ino) is None
