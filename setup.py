@@ -51,10 +51,10 @@ class BuildNative(build_ext):
 
 
 EXTENSIONS = [
-    extension("native", "notification", "tracee", "status", "perform", "redirect"),
+    extension("native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect"),
     extension(
         "lane",
-        *("notification", "tracee", "caller", "prefixes", "links", "scripts", "signals"),
+        *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "signals"),
         *("warm", "judge", "answers", "lane", "threads"),
     ),
 ]

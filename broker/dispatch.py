@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from broker.answering import ERESTARTSYS, Answerer
 from broker.eager import start
 from broker.errors import errno_of
 from broker.kernel import native
 from broker.kernel.lane import Trapped
+from broker.kernel.tracee import Tracee
 from broker.syscalls.arguments import verdict
 from broker.syscalls.attributes import Handler
 from broker.syscalls.call import Call, Services
-from broker.syscalls.reply import Fail, Reply
+from broker.syscalls.reply import Continue, Fail, Reply
 from broker.table import TABLE, Row
+from broker.telling import shown
 
 LOG = logging.getLogger(__name__)
 
@@ -28,9 +30,16 @@ _GLANCE = 0.05
 class Dispatcher:
     """Serves what the lane hands over until no process is left under the filter."""
 
-    def __init__(self, services: Services, handlers: Mapping[str, Handler], answerer: Answerer) -> None:
+    def __init__(
+        self,
+        services: Services,
+        handlers: Mapping[str, Handler],
+        answerer: Answerer,
+        tell_once: Callable[[str], None],
+    ) -> None:
         self._services = services
         self._answerer = answerer
+        self._tell_once = tell_once
         self._rows: dict[tuple[int, int], tuple[Row, Handler]] = {}
         for row in TABLE:
             for arch, number in ((native.AUDIT_ARCH_X86_64, row.x86_64), (native.AUDIT_ARCH_I386, row.i386)):
@@ -75,7 +84,7 @@ class Dispatcher:
             task.add_done_callback(self._waiting.pop)
 
     async def _serve(self, call: Call, handler: Handler) -> None:
-        reply = await _reply(call, handler)
+        reply = await self._reply(call, handler)
         call.protect()  # a redirect uses descriptors of ours until it has ended
         try:
             await self._answerer.answer(call, reply)
@@ -83,6 +92,20 @@ class Dispatcher:
             LOG.debug("%s of %d went unanswered: %s", call.row.name, call.trapped.tid, error)
         except Exception as error:
             self._refuse(call.trapped, error)
+
+    async def _reply(self, call: Call, handler: Handler) -> Reply:
+        """What the handler answers, or the errno of what it raises."""
+        try:
+            return await handler(call)
+        except asyncio.CancelledError:
+            return Fail(ERESTARTSYS)
+        except native.Unreadable:
+            self._tell_once(_hidden(call.tracee))
+            return Continue()
+        except OSError as error:
+            return _failure(call, error)
+        except Exception as error:
+            return Fail(errno_of(error))
 
     def _refuse(self, trapped: Trapped, error: Exception) -> None:
         """The last resort: nobody waits for ever."""
@@ -107,16 +130,12 @@ class Dispatcher:
         return not native.id_valid(self._services.listener, trapped.cookie) or _signalled(trapped)
 
 
-async def _reply(call: Call, handler: Handler) -> Reply:
-    """What the handler answers, or the errno of what it raises."""
-    try:
-        return await handler(call)
-    except asyncio.CancelledError:
-        return Fail(ERESTARTSYS)
-    except OSError as error:
-        return _failure(call, error)
-    except Exception as error:
-        return Fail(errno_of(error))
+def _hidden(tracee: Tracee) -> str:
+    """What the user is told of a process that the kernel lets nobody look into; its calls are the kernel's."""
+    return (
+        f"no drive for {shown(tracee.name)}: it has changed its ids without an exec since, or may not be looked into "
+        "(PR_SET_DUMPABLE); give CAP_SYS_PTRACE, to a container by --cap-add SYS_PTRACE"
+    )
 
 
 def _failure(call: Call, error: OSError) -> Reply:

@@ -113,7 +113,7 @@ async def _serve(
         lane = _lane(listener, mounts, mirrors.values(), warm)
         services = Services(mounts, mirrors, lane, Credentials(), listener, HELPER, Protected.of_this_machine())
         answerer = Answerer(listener, tell)
-        dispatcher = Dispatcher(services, HANDLERS, answerer)
+        dispatcher = Dispatcher(services, HANDLERS, answerer, tell)
         serving = asyncio.ensure_future(dispatcher.serve())
         fronting = Fronting(front, mounts, mirrors, display)
         attending = asyncio.ensure_future(fronting.attend())

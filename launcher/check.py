@@ -49,6 +49,7 @@ def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
     yield kernel(os.uname().release)
     yield from supervised(probe.supervision())
     yield _dropped_ids()
+    yield _copies()
     yield descriptors(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     yield _i386()
     yield _io_uring()
@@ -162,8 +163,20 @@ def _dropped_ids() -> Finding:
     if way == "capability":
         return Finding("ok", f"{what}: by CAP_SYS_PTRACE")
     if way == "ids":
-        return Finding("ok", f"{what}: by taking its ids")
-    return Finding("warn", what, "its calls cannot be served; give CAP_SYS_PTRACE or CAP_SETUID and CAP_SETGID")
+        remedy = "those that do so without an exec afterwards see no drive; in a container, --cap-add SYS_PTRACE"
+        return Finding("warn", f"{what}: by taking its ids", remedy)
+    remedy = (
+        "it sees no drive; give CAP_SYS_PTRACE (in a container --cap-add SYS_PTRACE), or CAP_SETUID and CAP_SETGID"
+    )
+    return Finding("warn", what, remedy)
+
+
+def _copies() -> Finding:
+    what = "copies of a program's descriptors (pidfd_getfd)"
+    remedy = (
+        "watching a drive with inotify is refused, and programs poll; in a container, --cap-add SYS_PTRACE allows it"
+    )
+    return _either(probe.descriptor_copies(), what, Finding("warn", what, remedy))
 
 
 def _i386() -> Finding:

@@ -16,6 +16,7 @@ from launcher.filter import FilterError, install
 
 _GETPPID = 110
 _FCHDIR = 81
+_CAP_SYS_PTRACE = 19
 _RECEIVE = 0xC0502100  # SECCOMP_IOCTL_NOTIF_RECV
 _NOTIFICATION = struct.Struct("=QI68x")
 _PERMITTED = (errno.EFAULT, errno.EIO)  # there is no page at that address, and we were told
@@ -61,7 +62,7 @@ def supervision() -> Supervision:
 def foreign_memory() -> str | None:
     """How this process can read the memory of one that has dropped from root to another user.
 
-    "capability" (CAP_SYS_PTRACE), "ids" (taking its real ids), None for not at all. Only for root.
+    "capability" (CAP_SYS_PTRACE), "ids" (taking its ids), None for not at all. Only for root.
     OSError when no such process could be started.
     """
     end, other = os.pipe()
@@ -73,14 +74,25 @@ def foreign_memory() -> str | None:
         if failure:
             number = int.from_bytes(failure, "little")
             raise OSError(number, os.strerror(number))
-        for way, prepare in (("capability", lambda: None), ("ids", _take_ids_of_nobody)):
-            reader = _child(lambda prepare=prepare: _can_read(pid, prepare))  # type: ignore[misc]
-            if os.waitpid(reader, 0)[1] == 0:
-                return way
-        return None
+        if not _can_read(pid):
+            return None
+        return "capability" if native.status(os.getpid()).effective >> _CAP_SYS_PTRACE & 1 else "ids"
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
+
+
+def descriptor_copies() -> bool:
+    """Whether pidfd_getfd(2) is allowed, which a sandbox around this process may keep for CAP_SYS_PTRACE."""
+    end, other = os.pipe()
+    try:
+        os.close(native.get_descriptor(os.getpid(), end))
+    except OSError:
+        return False
+    finally:
+        os.close(end)
+        os.close(other)
+    return True
 
 
 def call_works(arch: int, number: int, *arguments: int | bytes | bytearray) -> bool:
@@ -163,15 +175,9 @@ def _nobody(report: int) -> int:
     return 1
 
 
-def _take_ids_of_nobody() -> None:
-    os.setresgid(65534, -1, -1)
-    os.setresuid(65534, -1, -1)
-
-
-def _can_read(pid: int, prepare: Callable[[], None]) -> int:
-    prepare()
+def _can_read(pid: int) -> bool:
     try:
         native.read_memory(pid, 0x1000, 1)
     except OSError as error:
-        return 0 if error.errno in _PERMITTED else 1
-    return 0
+        return error.errno in _PERMITTED
+    return True

@@ -29,7 +29,6 @@ cdef extern from "<linux/openat2.h>":
 cdef extern from "<fcntl.h>":
     enum:
         O_CLOEXEC
-        O_EXCL
         O_CREAT
         O_TMPFILE
 
@@ -37,13 +36,10 @@ cdef extern from "<sys/syscall.h>":
     enum:
         SYS_seccomp
         SYS_openat2
-        SYS_pidfd_open
-        SYS_pidfd_getfd
         SYS_getrandom
 
 cdef extern from "<unistd.h>":
     long syscall(long number, ...) nogil
-    int _close "close"(int fd) nogil
 
 cdef extern from "src/notification.h":
     int notification_send(int listener, uint64_t id, int64_t value, int error, unsigned flags) nogil
@@ -68,6 +64,9 @@ cdef extern from "src/tracee.h":
     long tracee_read(pid_t tid, uint64_t address, void *buffer, size_t length) nogil
     long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit) nogil
     int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length) nogil
+    int tracee_open(pid_t tid, const char *name, int flags) nogil
+    int tracee_copy_descriptor(pid_t tid, int fd) nogil
+    long tracee_read_link(pid_t tid, const char *path, char *buffer, size_t size) nogil
     int tracee_status_read "tracee_status"(pid_t tid, tracee_status *status) nogil
 
 cdef extern from "src/perform.h":

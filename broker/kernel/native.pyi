@@ -5,6 +5,14 @@ from typing import NamedTuple
 AUDIT_ARCH_X86_64: int
 AUDIT_ARCH_I386: int
 
+class Unreadable(PermissionError):
+    """The kernel lets nobody here look into a tracee: see ptrace(2), "Ptrace access mode checking".
+
+    Everything here that reads or writes a tracee's memory, links or descriptors takes that thread's ids where it is
+    refused, for a moment and in the calling thread alone. So the tracee has several ids, or is not dumpable, or this
+    process may not take ids; or ptrace is forbidden altogether.
+    """
+
 class Identity(NamedTuple):
     """Who a call acts as: file-system ids, supplementary groups and effective capabilities (credentials(7))."""
 
@@ -73,13 +81,18 @@ def call(
 def open_beneath(directory: int, path: bytes, flags: int, mode: int = 0) -> int:
     """openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS and O_CLOEXEC."""
 
-def pidfd_open(pid: int, flags: int = 0) -> int: ...
-def pidfd_getfd(pidfd: int, number: int) -> int: ...
 def get_descriptor(tid: int, number: int) -> int:
     """A copy, close-on-exec, of the open file description behind a tracee's descriptor; EBADF if it has none.
 
     pidfd_open(2) with PIDFD_THREAD where the kernel has it (6.9), of the thread group otherwise; pidfd_getfd(2).
+    Docker's profile keeps the latter for CAP_SYS_PTRACE.
     """
+
+def open_proc(tid: int, name: bytes, flags: int) -> int:
+    """A descriptor of /proc/TID/`name`, close-on-exec."""
+
+def read_link(tid: int, path: bytes) -> bytes:
+    """The text of a link, of /proc above all, as the tracee may read it if this process may not."""
 
 def redirect(
     listener: int,

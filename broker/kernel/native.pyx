@@ -17,6 +17,10 @@ AUDIT_ARCH_X86_64 = <uint32_t>_X86_64
 AUDIT_ARCH_I386 = <uint32_t>_I386
 
 
+class Unreadable(PermissionError):
+    pass
+
+
 class Identity(NamedTuple):
     fsuid: int
     fsgid: int
@@ -43,6 +47,13 @@ cdef long check(long result) except -1:
     if result < 0:
         raise OSError(-result, os.strerror(-result))
     return result
+
+
+cdef long seen(long result) except -1:
+    """`result` of a look into a tracee, or the errno: Unreadable where the kernel does not let us."""
+    if result == -_errno.EPERM or result == -_errno.EACCES:
+        raise Unreadable(-result, os.strerror(-result))
+    return check(result)
 
 
 cdef long last(long result) except -1:
@@ -85,27 +96,25 @@ def id_valid(int listener, uint64_t cookie):
 
 
 def read_memory(pid_t tid, uint64_t address, size_t length):
+    return _read(tid, address, length, False)
+
+
+def read_string(pid_t tid, uint64_t address, size_t limit):
+    return _read(tid, address, limit, True)
+
+
+cdef bytes _read(pid_t tid, uint64_t address, size_t length, bint string):
     cdef char *buffer = <char *>malloc(length + 1)
     cdef long got
     if buffer == NULL:
         raise MemoryError
     try:
         with nogil:
-            got = tracee_read(tid, address, buffer, length)
-        return PyBytes_FromStringAndSize(buffer, check(got))
-    finally:
-        free(buffer)
-
-
-def read_string(pid_t tid, uint64_t address, size_t limit):
-    cdef char *buffer = <char *>malloc(limit + 1)
-    cdef long got
-    if buffer == NULL:
-        raise MemoryError
-    try:
-        with nogil:
-            got = tracee_read_string(tid, address, buffer, limit)
-        return PyBytes_FromStringAndSize(buffer, check(got))
+            if string:
+                got = tracee_read_string(tid, address, buffer, length)
+            else:
+                got = tracee_read(tid, address, buffer, length)
+        return PyBytes_FromStringAndSize(buffer, seen(got))
     finally:
         free(buffer)
 
@@ -117,7 +126,7 @@ def write_memory(pid_t tid, uint64_t address, data):
     try:
         with nogil:
             written = tracee_write(tid, address, view.buf, view.len)
-        check(written)
+        seen(written)
     finally:
         PyBuffer_Release(&view)
 
@@ -233,25 +242,28 @@ def open_beneath(int directory, bytes path, int flags, int mode=0):
     return check(opened)
 
 
-def pidfd_open(pid_t pid, unsigned flags=0):
-    return last(syscall(SYS_pidfd_open, pid, flags))
-
-
-def pidfd_getfd(int pidfd, int number):
-    return last(syscall(SYS_pidfd_getfd, pidfd, number, 0))
-
-
 def get_descriptor(pid_t tid, int number):
-    cdef long pidfd = syscall(SYS_pidfd_open, tid, O_EXCL)  # PIDFD_THREAD
-    cdef pid_t group
-    if pidfd < 0 and errno == _errno.EINVAL:
-        group = status(tid).tgid
-        pidfd = syscall(SYS_pidfd_open, group, 0)
-    last(pidfd)
-    try:
-        return last(syscall(SYS_pidfd_getfd, pidfd, number, 0))
-    finally:
-        _close(pidfd)
+    cdef long copy
+    with nogil:
+        copy = tracee_copy_descriptor(tid, number)
+    return seen(copy)
+
+
+def open_proc(pid_t tid, bytes name, int flags):
+    cdef const char *text = name
+    cdef long opened
+    with nogil:
+        opened = tracee_open(tid, text, flags)
+    return seen(opened)
+
+
+def read_link(pid_t tid, bytes path):
+    cdef char buffer[4097]
+    cdef const char *text = path
+    cdef long length
+    with nogil:
+        length = tracee_read_link(tid, text, buffer, sizeof(buffer))
+    return PyBytes_FromStringAndSize(buffer, seen(length))
 
 
 def redirect(

@@ -14,9 +14,9 @@ AT_FDCWD = -100
 
 
 class Tracee:
-    """One thread, for the length of one call."""
+    """One thread, for the length of one call. Everything here raises native.Unreadable where nobody may look."""
 
-    __slots__ = ("_root", "_status", "own", "tid")
+    __slots__ = ("_held", "_root", "_status", "own", "tid")
 
     def __init__(self, tid: int, *, own: bool = False) -> None:
         """`own`: its ids, groups, capabilities and user namespace are known to be this process's."""
@@ -24,6 +24,7 @@ class Tracee:
         self.own = own
         self._status: Status | None = None
         self._root: bytes | None = None
+        self._held: _Held | None = None
 
     @property
     def status(self) -> Status:
@@ -31,19 +32,24 @@ class Tracee:
             self._status = native.status(self.tid)
         return self._status
 
+    @property
+    def name(self) -> bytes:
+        """As ps(1) shows it; empty when the thread is gone."""
+        try:
+            with open(b"/proc/%d/comm" % self.tid, "rb") as file:
+                return file.read().rstrip(b"\n")
+        except OSError:
+            return b""
+
     def directory(self, dirfd: int) -> bytes:
         """The real path of the working directory (AT_FDCWD) or of a descriptor's directory. EBADF if it has none."""
         if dirfd == AT_FDCWD:
-            return os.readlink(b"/proc/%d/cwd" % self.tid)
+            return self._link(b"cwd")
         return self.descriptor(dirfd)
 
     def is_removed(self, dirfd: int) -> bool:
         """Whether the working directory, or a descriptor's, has no name any more. ENOTDIR if it is no folder."""
-        link = b"/proc/%d/cwd" % self.tid if dirfd == AT_FDCWD else b"/proc/%d/fd/%d" % (self.tid, dirfd)
-        try:
-            status = os.stat(link)
-        except FileNotFoundError:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+        status = self._stat(b"cwd") if dirfd == AT_FDCWD else self.file_status(dirfd)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return status.st_nlink == 0
@@ -51,26 +57,48 @@ class Tracee:
     def descriptor(self, number: int) -> bytes:
         """What /proc/TID/fd/N shows: a real path, or a text such as ``pipe:[7]``."""
         try:
-            return os.readlink(b"/proc/%d/fd/%d" % (self.tid, number))
+            return self._link(b"fd/%d" % number)
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
 
     def file_status(self, number: int) -> os.stat_result:
         """fstat(2) of a descriptor."""
         try:
-            return os.stat(b"/proc/%d/fd/%d" % (self.tid, number))
+            return self._stat(b"fd/%d" % number)
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
 
     def has_descriptor(self, number: int) -> bool:
         try:
-            os.readlink(b"/proc/%d/fd/%d" % (self.tid, number))
+            self._link(b"fd/%d" % number)
         except FileNotFoundError:
             return False
         return True
 
+    def descriptors(self) -> list[int]:
+        """The numbers that are in use."""
+        with _Held(native.open_proc(self.tid, b"fd", os.O_RDONLY | os.O_DIRECTORY)) as folder:
+            return [int(name) for name in os.listdir(folder)]
+
+    def flags(self, number: int) -> int:
+        """The flags that a descriptor was opened with; FileNotFoundError if there is none."""
+        with _Held(native.open_proc(self.tid, b"fdinfo/%d" % number, os.O_RDONLY)) as file:
+            lines = os.read(file, 4096).splitlines()
+        return next((int(line.split()[1], 8) for line in lines if line.startswith(b"flags:")), 0)
+
+    def reopened(self, number: int) -> int:
+        """Another descriptor, close-on-exec, for what one of the tracee's is for, with the same access. EBADF.
+
+        A copy where that is allowed: what is forbidden to a sandbox of this process is only pidfd_getfd(2).
+        """
+        try:
+            return native.get_descriptor(self.tid, number)
+        except native.Unreadable:
+            access = self.flags(number) & (os.O_ACCMODE | os.O_PATH | os.O_APPEND)
+            return native.open_proc(self.tid, b"fd/%d" % number, access | os.O_NONBLOCK | os.O_NOCTTY)
+
     def root(self) -> bytes:
-        """What leads from our root to the tracee's: empty where they are the same."""
+        """What leads from our root to the tracee's, while this object lives: empty where they are the same."""
         if self._root is None:
             self._root = self._find_root()
         return self._root
@@ -78,13 +106,49 @@ class Tracee:
     def _find_root(self) -> bytes:
         link = b"/proc/%d/root" % self.tid
         try:
-            ours, theirs = os.stat(b"/"), os.stat(link)
-            same_namespace = os.readlink(b"/proc/%d/ns/mnt" % self.tid) == os.readlink(b"/proc/self/ns/mnt")
+            theirs = os.stat(link)
         except PermissionError:
-            return b""
+            self._held = _Held(native.open_proc(self.tid, b"root", os.O_PATH))
+            link = b"/proc/self/fd/%d" % self._held.number
+            theirs = os.stat(link)
+        ours = os.stat(b"/")
+        same_namespace = self._link(b"ns/mnt") == os.readlink(b"/proc/self/ns/mnt")
         if same_namespace and (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
             return b""
         return link
+
+    def _link(self, name: bytes) -> bytes:
+        return native.read_link(self.tid, b"/proc/%d/%s" % (self.tid, name))
+
+    def _stat(self, link: bytes) -> os.stat_result:
+        try:
+            return os.stat(b"/proc/%d/%s" % (self.tid, link))
+        except PermissionError:
+            with _Held(native.open_proc(self.tid, link, os.O_PATH)) as file:
+                return os.fstat(file)
+
+
+class _Held:
+    """A descriptor of ours that is closed with this object, or at the end of its block."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __enter__(self) -> int:
+        return self.number
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def __del__(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self.number >= 0:
+            os.close(self.number)
+            self.number = -1
 
 
 class Credentials:
@@ -121,8 +185,8 @@ class Credentials:
 
     def _foreign(self, tracee: Tracee) -> bool:
         try:
-            return os.readlink(b"/proc/%d/ns/user" % tracee.tid) != self._namespace
-        except PermissionError:
+            return native.read_link(tracee.tid, b"/proc/%d/ns/user" % tracee.tid) != self._namespace
+        except native.Unreadable:
             return True
 
 

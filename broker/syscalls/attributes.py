@@ -233,7 +233,7 @@ def _stat_descriptor(call: Call, number: int, paths: dict[int, bytes], output: i
     target = call.descriptor_target(number)
     if target.mirror is None or not target.mirror.shown(target.path, call.tracee.file_status(number).st_ino).set_id:
         return Continue()
-    file = native.get_descriptor(call.tracee.tid, number)
+    file = call.tracee.reopened(number)
     try:
         buffer = bytearray(shape.size)
         value = call.act(paths, buffers={output: buffer}, integers={0: file})

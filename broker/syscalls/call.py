@@ -253,7 +253,16 @@ class Call:
         except (FileNotFoundError, NotADirectoryError):
             return None
         magic = stat.S_ISLNK(status.st_mode) and path.startswith(b"/proc/") and path.count(b"/") > 2
-        return _seen(status, real, Kind.MAGIC if magic else Kind.SYMLINK)
+        return self._magic(real) if magic else _seen(status, real)
+
+    def _magic(self, real: bytes) -> Seen | None:
+        """A link of /proc, which may be another process's: no more than the caller, or we, may know of it."""
+        try:
+            return Seen(Kind.MAGIC, native.read_link(self.tracee.tid, real))
+        except FileNotFoundError:
+            return None
+        except native.Unreadable:
+            raise permission.forbidden() from None
 
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
@@ -263,12 +272,12 @@ class Call:
         return Target(resolved, self.way.real(place), mirror)
 
 
-def _seen(status: os.stat_result, real: bytes, link: Kind = Kind.SYMLINK) -> Seen | None:
+def _seen(status: os.stat_result, real: bytes) -> Seen | None:
     if stat.S_ISDIR(status.st_mode):
         return Seen(Kind.DIRECTORY)
     if not stat.S_ISLNK(status.st_mode):
         return Seen(Kind.OTHER)
     try:
-        return Seen(link, os.readlink(real))
+        return Seen(Kind.SYMLINK, os.readlink(real))
     except FileNotFoundError:
         return None

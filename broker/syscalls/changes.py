@@ -117,7 +117,7 @@ async def xattr_of_descriptor(call: Call) -> Reply:
     name, identity = xattr_name(call), call.identity()
     value = _value(call) if call.row.name == "fsetxattr" else None
     buffers: dict[int, bytes | bytearray] = {} if value is None else {2: bytearray(value)}
-    file = native.get_descriptor(call.tracee.tid, call.integer(0))
+    file = call.tracee.reopened(call.integer(0))
     try:
         return Return(
             await _set_xattr(
@@ -140,7 +140,7 @@ async def _change_descriptor(
     status = call.tracee.file_status(number) if number >= 0 else None
     if target.mirror is None or status is None or status.st_nlink == 0:
         return Continue()
-    file = native.get_descriptor(call.tracee.tid, number)
+    file = call.tracee.reopened(number)
     writing = RANGE_START <= number <= RANGE_END
     return await _change_open(call, target, file, buffers, rule, writing=writing)
 
@@ -149,7 +149,7 @@ async def _change_working_directory(call: Call, buffers: Mapping[int, bytes | by
     target = call.descriptor_target(AT_FDCWD)
     if target.mirror is None or call.tracee.is_removed(AT_FDCWD):
         return Continue()
-    file = os.open(b"/proc/%d/cwd" % call.tracee.tid, os.O_PATH | os.O_CLOEXEC)
+    file = native.open_proc(call.tracee.tid, b"cwd", os.O_PATH)
     return await _change_open(call, target, file, buffers, rule, writing=False)
 
 

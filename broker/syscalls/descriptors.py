@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import struct
@@ -108,7 +109,10 @@ async def inotify_add_watch(call: Call) -> Reply:
         return Continue()
     if target.mirror is not None and target.is_directory:
         await target.mirror.listing(target.path)
-    file = native.get_descriptor(call.tracee.tid, call.integer(0))
+    try:
+        file = native.get_descriptor(call.tracee.tid, call.integer(0))
+    except native.Unreadable:  # of all errors this one makes programs look by themselves from time to time
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
     try:
         return Return(call.act({1: target.real}, integers={0: file}, identity=call.identity()))
     finally:
@@ -124,25 +128,28 @@ def _duplicate(call: Call, *, cloexec: bool, least: int) -> Reply:
     number = call.integer(0)
     if call.descriptor_target(number).mirror is None or not 0 <= least <= RANGE_END:
         return Continue()
-    return InstallFd(native.get_descriptor(call.tracee.tid, number), cloexec, ranged=True, least=least)
+    try:
+        copy = native.get_descriptor(call.tracee.tid, number)
+    except native.Unreadable:  # the last close of all is announced by inotify
+        return Continue()
+    return InstallFd(copy, cloexec, ranged=True, least=least)
 
 
 def _has_other(call: Call, number: int, real: bytes) -> bool:
     """Whether the process has the file open for writing under another number."""
-    folder = b"/proc/%d/fd" % call.tracee.tid
-    for name in os.listdir(folder):
-        if int(name) != number:
+    for other in call.tracee.descriptors():
+        if other != number:
             try:
-                if os.readlink(folder + b"/" + name) == real and _writes(call, int(name)):
+                if call.tracee.descriptor(other) == real and _writes(call, other):
                     return True
-            except FileNotFoundError:
-                continue
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOENT):
+                    raise
     return False
 
 
 def _writes(call: Call, number: int) -> bool:
-    with open(b"/proc/%d/fdinfo/%d" % (call.tracee.tid, number), "rb") as info:
-        flags = next((int(line.split()[1], 8) for line in info if line.startswith(b"flags:")), 0)
+    flags = call.tracee.flags(number)
     return bool(flags & (os.O_WRONLY | os.O_RDWR)) and not flags & os.O_PATH
 
 

@@ -20,11 +20,12 @@ from broker.kernel.native import Identity
 from broker.remotes.protocol import Forbidden
 from broker.syscalls.call import Call, Services
 from broker.syscalls.handlers import HANDLERS
-from broker.syscalls.reply import Fail, Reply, Return
+from broker.syscalls.reply import Continue, Fail, Reply, Return
 
 X86_64 = native.AUDIT_ARCH_X86_64
 GETCWD = 79
 Answers = dict[int, tuple[int, int]]
+CONTINUED = (0, -1)
 
 
 class Lane:
@@ -53,7 +54,10 @@ def trapped(cookie: int, number: int = GETCWD) -> Trapped:
 
 
 def serve(
-    monkeypatch: pytest.MonkeyPatch, batch: list[Trapped], handler: Callable[[Call], Awaitable[Reply]]
+    monkeypatch: pytest.MonkeyPatch,
+    batch: list[Trapped],
+    handler: Callable[[Call], Awaitable[Reply]],
+    tell: Callable[[str], None] = print,
 ) -> Answers:
     """Let `handler` answer every getcwd of the batch; what was answered, (value, errno) by cookie."""
     answers: Answers = {}
@@ -69,6 +73,8 @@ def serve(
                 answers[call.trapped.cookie] = reply.value, 0
             elif isinstance(reply, Fail):
                 answers[call.trapped.cookie] = 0, reply.errno
+            elif isinstance(reply, Continue):
+                answers[call.trapped.cookie] = CONTINUED
 
     monkeypatch.setattr(native, "send", send)
     monkeypatch.setattr(native, "id_valid", lambda listener, cookie: True)
@@ -77,9 +83,8 @@ def serve(
     services = SimpleNamespace(lane=lane, listener=-1, credentials=credentials, mirrors={}, protected=None)
     handlers = {**HANDLERS, "getcwd": handler}
     try:
-        asyncio.run(
-            asyncio.wait_for(Dispatcher(cast(Services, services), handlers, cast(Any, Answerer())).serve(), 20)
-        )
+        dispatcher = Dispatcher(cast(Services, services), handlers, cast(Any, Answerer()), tell)
+        asyncio.run(asyncio.wait_for(dispatcher.serve(), 20))
     finally:
         os.close(lane.event)
     return answers
@@ -141,6 +146,18 @@ def test_the_check_of_arguments_comes_first(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(dispatch, "verdict", lambda call: Fail(errno.EINVAL))
     assert serve(monkeypatch, [trapped(1)], handler) == {1: (0, errno.EINVAL)}
+
+
+def test_a_caller_that_nobody_may_look_into_is_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its calls continue, whatever they are, and the user is told who it is and what would help."""
+
+    async def handler(call: Call) -> Reply:
+        raise native.Unreadable(errno.EPERM, "")
+
+    told: list[str] = []
+    assert serve(monkeypatch, [trapped(1), trapped(2)], handler, told.append) == {1: CONTINUED, 2: CONTINUED}
+    assert all("CAP_SYS_PTRACE" in message for message in told)
+    assert told[0] == told[1], "the same words, so that they are said once"
 
 
 def test_it_ends_only_when_all_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

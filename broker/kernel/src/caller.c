@@ -55,7 +55,7 @@ static bool namespace_of(pid_t tid, uint64_t *device, uint64_t *inode)
     char name[32];
     struct stat found;
     snprintf(name, sizeof name, "/proc/%d/ns/user", tid);
-    if (stat(name, &found))
+    if (stat(name, &found)) /* those who have other ids are not as we are */
         return false;
     *device = found.st_dev;
     *inode = found.st_ino;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "judge.h"
 
+#include "asking.h"
 #include "scripts.h"
 #include "signals.h"
 #include "tracee.h"
@@ -15,17 +16,21 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static struct root root_at(const char *path)
+/* 0 or -errno. */
+static int root_at(const char *path, struct root *root)
 {
     struct statx found;
     if (statx(AT_FDCWD, path, 0, STATX_INO | STATX_MNT_ID, &found))
-        return (struct root){0};
-    return (struct root){found.stx_ino, found.stx_mnt_id, found.stx_dev_major, found.stx_dev_minor};
+        return -errno;
+    *root = (struct root){found.stx_ino, found.stx_mnt_id, found.stx_dev_major, found.stx_dev_minor};
+    return 0;
 }
 
 struct root own_root(void)
 {
-    return root_at("/");
+    struct root root = {0};
+    root_at("/", &root);
+    return root;
 }
 
 static bool has_other_root(const struct court *court, pid_t tid)
@@ -33,8 +38,13 @@ static bool has_other_root(const struct court *court, pid_t tid)
     if (!atomic_load_explicit(&court->rooted, memory_order_relaxed))
         return false;
     char name[32];
+    struct root root = {0};
+    struct asking asking = {.tid = tid, .as_whom = AS_ITS_EFFECTIVE_IDS};
+    int error;
     snprintf(name, sizeof name, "/proc/%d/root", tid);
-    struct root root = root_at(name);
+    do
+        error = root_at(name, &root);
+    while (ask_again(&asking, error));
     return memcmp(&root, &court->root, sizeof root) != 0;
 }
 
@@ -43,19 +53,27 @@ static bool handed_out(const struct court *court)
     return atomic_load_explicit(&court->handed_out, memory_order_acquire);
 }
 
-/* Of /proc: a process that we may not look into is the broker's to judge. */
 static bool hidden(long error)
 {
     return error == -EACCES || error == -EPERM;
 }
 
-static bool descriptor_concerns(const struct court *court, struct kept *kept, pid_t tid, int fd)
+/* The calls of a process that nobody may look into are the kernel's; the broker learns of the first. Not of those that
+ * programs make between a change of their ids and an execve: these are many, and readable as soon as that is done. */
+static bool first_hidden(struct court *court, const struct row *row, long error)
+{
+    if (!hidden(error) || row->trap == TRAP_EXEC || row->enters)
+        return false;
+    return !atomic_exchange(&court->hidden, true);
+}
+
+static bool descriptor_concerns(struct court *court, struct trapped *trapped, int fd)
 {
     if (!handed_out(court) || (fd < 0 && fd != AT_FDCWD))
         return false;
     char target[PATH_LIMIT];
-    long length = tracee_base(kept, tid, fd, target, PATH_LIMIT);
-    return length < 0 ? hidden(length) : within(&court->prefixes.mirrors, target, length);
+    long length = tracee_base(&trapped->kept, trapped->notification.pid, fd, target, PATH_LIMIT);
+    return length < 0 ? first_hidden(court, trapped->row, length) : within(&court->prefixes.mirrors, target, length);
 }
 
 static bool followed(const struct row *row, const __u64 *args, const char *path, size_t length)
@@ -73,11 +91,9 @@ static bool leads_away(const struct court *court, int root, const char *path)
 
 static bool other_root_leads_away(const struct court *court, pid_t tid, const char *path)
 {
-    char name[32];
-    snprintf(name, sizeof name, "/proc/%d/root", tid);
-    int root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int root = tracee_open(tid, "root", O_PATH | O_DIRECTORY);
     if (root < 0)
-        return hidden(-errno);
+        return hidden(root);
     bool away = leads_away(court, root, path);
     close(root);
     return away;
@@ -85,7 +101,7 @@ static bool other_root_leads_away(const struct court *court, pid_t tid, const ch
 
 struct question {
     pid_t tid;
-    struct kept *kept;
+    struct trapped *trapped; /* NULL for an interpreter, which has no base */
     bool follow, opens, other_root;
 };
 
@@ -123,16 +139,11 @@ static bool absolute_concerns(struct court *court, const struct question *questi
 /* In another root the text of /proc/TID/cwd is in our terms, not the tracee's. */
 static bool relative_concerns_there(struct court *court, const struct question *question, int fd, const char *path)
 {
-    if (needs_base(&court->prefixes, path) || descriptor_concerns(court, question->kept, question->tid, fd))
+    if (needs_base(&court->prefixes, path) || descriptor_concerns(court, question->trapped, fd))
         return true;
-    char name[48];
-    if (fd == AT_FDCWD)
-        snprintf(name, sizeof name, "/proc/%d/cwd", question->tid);
-    else
-        snprintf(name, sizeof name, "/proc/%d/fd/%d", question->tid, fd);
-    int base = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int base = tracee_open_base(question->tid, fd, O_PATH | O_DIRECTORY);
     if (base < 0)
-        return hidden(-errno);
+        return hidden(base);
     bool absent = links_absent(base, path);
     close(base);
     return !absent;
@@ -155,7 +166,7 @@ static bool relative_concerns(struct court *court, const struct question *questi
     if (!handed_out(court) && !question->follow && !memchr(path, '/', length) && !needs_base(&court->prefixes, path))
         return false;
     char joined[JOINED_LIMIT];
-    long base = tracee_base(question->kept, question->tid, fd, joined, PATH_LIMIT);
+    long base = tracee_base(&question->trapped->kept, question->tid, fd, joined, PATH_LIMIT);
     if (base < 0)
         return hidden(base) && handed_out(court);
     if (joined[0] != '/')
@@ -178,10 +189,10 @@ static bool path_concerns(struct court *court, struct trapped *trapped, int inde
     const char *path = trapped->paths[index];
     long length = trapped->lengths[index];
     if (length <= 0)
-        return argument != ABSENT && descriptor_concerns(court, &trapped->kept, notification->pid, fd);
+        return argument != ABSENT && descriptor_concerns(court, trapped, fd);
     struct question question = {
         .tid = notification->pid,
-        .kept = &trapped->kept,
+        .trapped = trapped,
         .follow = followed(row, notification->data.args, path, length),
         .opens = row->opens,
         .other_root = other_root,
@@ -209,11 +220,12 @@ static long read_socket_name(const struct seccomp_notif *notification, char *pat
 }
 
 /* Whether the call is decided already: true in *concerns when the broker must read what we may not. */
-static bool read_paths(struct trapped *trapped, bool *concerns)
+static bool read_paths(struct court *court, struct trapped *trapped, bool *concerns)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     const struct row *row = trapped->row;
-    bool unreadable = false, broken = false;
+    long refused = 0;
+    bool broken = false;
     trapped->path_count = row->socket ? 1 : row->path_count;
     for (int index = 0; index < trapped->path_count; index++) {
         uint64_t address = row->socket ? notification->data.args[1] : notification->data.args[row->paths[index].path];
@@ -223,18 +235,18 @@ static bool read_paths(struct trapped *trapped, bool *concerns)
         else if (address)
             length = tracee_read_string(notification->pid, address, trapped->paths[index], PATH_LIMIT);
         trapped->lengths[index] = length;
-        unreadable |= hidden(length);
+        refused = hidden(length) ? length : refused;
         broken |= length < 0 && (address || row->socket);
     }
     /* A bad pointer: the kernel has the right errno, unless it would look up the other path first. */
-    *concerns = unreadable || (broken && trapped->path_count > 1);
-    return unreadable || broken;
+    *concerns = refused ? first_hidden(court, row, refused) : broken && trapped->path_count > 1;
+    return refused || broken;
 }
 
 static bool paths_concern(struct court *court, struct trapped *trapped)
 {
     bool concerns;
-    if (read_paths(trapped, &concerns))
+    if (read_paths(court, trapped, &concerns))
         return concerns;
     bool other_root = has_other_root(court, trapped->notification.pid);
     for (int index = 0; index < trapped->path_count; index++)
@@ -268,11 +280,11 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
         links_forget(court->links);
     switch (row->trap) {
     case TRAP_DESCRIPTOR:
-        return descriptor_concerns(court, &trapped->kept, notification->pid, (int)notification->data.args[row->fd]);
+        return descriptor_concerns(court, trapped, (int)notification->data.args[row->fd]);
     case TRAP_RANGED:
         return handed_out(court);
     case TRAP_WORKING_DIRECTORY:
-        return descriptor_concerns(court, &trapped->kept, notification->pid, AT_FDCWD);
+        return descriptor_concerns(court, trapped, AT_FDCWD);
     case TRAP_GROUPS:
         atomic_store(&court->regrouped, true);
         return false;

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "redirect.h"
 
+#include "asking.h"
 #include "notification.h"
 
 #include <errno.h>
@@ -194,21 +195,31 @@ static bool restarts(struct tracing *tracing)
            (long)regs.orig_rax >= 0;
 }
 
+/* Whether we may is asked only here. */
+static int seize(pid_t tid)
+{
+    struct asking asking = {.tid = tid, .as_whom = AS_ITS_REAL_IDS};
+    int refused;
+    do
+        refused = ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC) ? -errno : 0;
+    while (ask_again(&asking, refused));
+    return refused;
+}
+
 int redirect(const struct redirect *order, long *result)
 {
     struct tracing tracing = {order->tid, order->tgid, order->tid, order->arch};
     if (order->descriptor_argument < 0 || order->descriptor_argument > 5)
         return -EINVAL;
-    if (ptrace(PTRACE_SEIZE, order->tid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC)) {
-        int refused = errno; /* EPERM also for one that is on its way out */
-        return notification_valid(order->listener, order->id) ? -refused : -ESRCH;
-    }
+    int error = seize(order->tid);
+    if (error) /* -EPERM also for one that is on its way out */
+        return notification_valid(order->listener, order->id) ? error : -ESRCH;
     int injected = 0;
     if (order->descriptor >= 0)
         injected = notification_add_fd(order->listener, order->id, order->descriptor, -1, true);
     ptrace(PTRACE_INTERRUPT, order->tid, 0, 0);
     int answered = notification_send(order->listener, order->id, 0, injected < 0 ? injected : -ENOSYS, 0);
-    int error = reach_stop(&tracing);
+    error = reach_stop(&tracing);
     if (error)
         return error;
     if (injected < 0 || (answered < 0 && !restarts(&tracing))) {

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "scripts.h"
 
+#include "tracee.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -17,9 +19,7 @@ enum {
 
 static int open_in_root(pid_t tid, const char *path)
 {
-    char name[32];
-    snprintf(name, sizeof name, "/proc/%d/root", tid);
-    int root = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int root = tracee_open(tid, "root", O_PATH | O_DIRECTORY);
     if (root < 0)
         return -1;
     struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT};
@@ -30,14 +30,14 @@ static int open_in_root(pid_t tid, const char *path)
 
 static int open_path(pid_t tid, int fd, const char *path, bool other_root)
 {
-    char name[PATH_LIMIT + 48];
     if (path[0] == '/')
         return other_root ? open_in_root(tid, path) : open(path, O_PATH | O_CLOEXEC);
-    if (fd == AT_FDCWD)
-        snprintf(name, sizeof name, "/proc/%d/cwd/%s", tid, path);
-    else
-        snprintf(name, sizeof name, "/proc/%d/fd/%d%s%s", tid, fd, path[0] ? "/" : "", path);
-    return open(name, O_PATH | O_CLOEXEC);
+    int base = tracee_open_base(tid, fd, O_PATH);
+    if (base < 0 || !path[0])
+        return base;
+    int file = openat(base, path, O_PATH | O_CLOEXEC);
+    close(base);
+    return file;
 }
 
 /* The first bytes of a regular file, NUL-terminated; false where there is none. Others are not opened: that can

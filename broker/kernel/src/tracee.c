@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "tracee.h"
 
+#include "asking.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -9,7 +11,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, PAGES_AT_ONCE = 16, FIRST_PIECE = 256 };
+enum { PAGE = 4096, PAGES_AT_ONCE = 16, FIRST_PIECE = 256, PROC_NAME = 64 };
 
 static size_t rest_of_page(uint64_t address, size_t length)
 {
@@ -41,18 +43,43 @@ static long vm_read(pid_t tid, uint64_t address, char *buffer, size_t length)
     return done || !length ? (long)done : -EFAULT;
 }
 
+static int open_as_we_are(pid_t tid, const char *name, int flags)
+{
+    char path[PROC_NAME];
+    snprintf(path, sizeof path, "/proc/%d/%s", tid, name);
+    int file = open(path, flags | O_CLOEXEC);
+    return file < 0 ? -errno : file;
+}
+
+int tracee_open(pid_t tid, const char *name, int flags)
+{
+    struct asking asking = {.tid = tid, .as_whom = AS_ITS_EFFECTIVE_IDS};
+    int file;
+    do
+        file = open_as_we_are(tid, name, flags);
+    while (ask_again(&asking, file));
+    return file;
+}
+
+int tracee_open_base(pid_t tid, int fd, int flags)
+{
+    char name[16];
+    snprintf(name, sizeof name, "fd/%d", fd);
+    return tracee_open(tid, fd == AT_FDCWD ? "cwd" : name, flags);
+}
+
+/* Once it is open, everybody may read it. */
 static int open_memory(pid_t tid, int flags)
 {
-    char name[32];
-    snprintf(name, sizeof name, "/proc/%d/mem", tid);
-    return open(name, flags | O_CLOEXEC);
+    int memory = tracee_open(tid, "mem", flags);
+    return memory == -EACCES ? -EPERM : memory;
 }
 
 static long mem_read(pid_t tid, uint64_t address, char *buffer, size_t length)
 {
     int memory = open_memory(tid, O_RDONLY);
     if (memory < 0)
-        return errno == EACCES ? -EPERM : -errno;
+        return memory;
     size_t done = 0;
     while (done < length) {
         ssize_t got = pread(memory, buffer + done, rest_of_page(address + done, length - done), address + done);
@@ -94,7 +121,7 @@ static int mem_write(pid_t tid, uint64_t address, const char *data, size_t lengt
 {
     int memory = open_memory(tid, O_WRONLY);
     if (memory < 0)
-        return errno == EACCES ? -EPERM : -errno;
+        return memory;
     ssize_t put = pwrite(memory, data, length, address);
     close(memory);
     return put == (ssize_t)length ? 0 : -EFAULT;
@@ -120,28 +147,46 @@ static char *digits(char *end, unsigned number)
     return end;
 }
 
-long tracee_link(pid_t tid, int fd, char *buffer, size_t size)
+static long read_link(int folder, const char *name, char *buffer, size_t size)
 {
-    char name[48] = "/proc/", number[12];
-    char *end = stpcpy(name + 6, digits(number + sizeof number, tid));
-    if (fd < 0)
-        strcpy(end, "/cwd");
-    else
-        strcpy(stpcpy(end, "/fd/"), digits(number + sizeof number, fd));
-    ssize_t length = readlink(name, buffer, size - 1);
+    ssize_t length = readlinkat(folder, name, buffer, size - 1);
     if (length < 0)
         return -errno;
     buffer[length] = 0;
     return length;
 }
 
+static long read_link_of(pid_t tid, int folder, const char *name, char *buffer, size_t size)
+{
+    struct asking asking = {.tid = tid, .as_whom = AS_ITS_EFFECTIVE_IDS};
+    long length;
+    do
+        length = read_link(folder, name, buffer, size);
+    while (ask_again(&asking, length));
+    return length;
+}
+
+long tracee_read_link(pid_t tid, const char *path, char *buffer, size_t size)
+{
+    return read_link_of(tid, AT_FDCWD, path, buffer, size);
+}
+
+long tracee_link(pid_t tid, int fd, char *buffer, size_t size)
+{
+    char path[PROC_NAME] = "/proc/", number[12];
+    char *end = stpcpy(path + 6, digits(number + sizeof number, tid));
+    if (fd < 0)
+        strcpy(end, "/cwd");
+    else
+        strcpy(stpcpy(end, "/fd/"), digits(number + sizeof number, fd));
+    return read_link_of(tid, AT_FDCWD, path, buffer, size);
+}
+
 static bool keep(struct kept *kept, size_t slot, pid_t tid)
 {
-    char name[32];
     if (kept->slots[slot].tid)
         close(kept->slots[slot].folder);
-    snprintf(name, sizeof name, "/proc/%d/fd", tid);
-    kept->slots[slot].folder = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    kept->slots[slot].folder = open_as_we_are(tid, "fd", O_PATH | O_DIRECTORY);
     kept->slots[slot].tid = kept->slots[slot].folder < 0 ? 0 : tid;
     return kept->slots[slot].tid;
 }
@@ -154,12 +199,9 @@ long tracee_kept_link(struct kept *kept, pid_t tid, int fd, char *buffer, size_t
     bool fresh = kept->slots[slot].tid != tid;
     if (fresh && !keep(kept, slot, tid))
         return tracee_link(tid, fd, buffer, size);
-    ssize_t length = readlinkat(kept->slots[slot].folder, name, buffer, size - 1);
-    if (length < 0 && !fresh && (errno == ENOENT || errno == ESRCH) && keep(kept, slot, tid))
-        length = readlinkat(kept->slots[slot].folder, name, buffer, size - 1);
-    if (length < 0)
-        return -errno;
-    buffer[length] = 0;
+    long length = read_link_of(tid, kept->slots[slot].folder, name, buffer, size);
+    if ((length == -ENOENT || length == -ESRCH) && !fresh && keep(kept, slot, tid))
+        length = read_link_of(tid, kept->slots[slot].folder, name, buffer, size);
     return length;
 }
 

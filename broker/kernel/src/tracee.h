@@ -1,4 +1,5 @@
-/* What the kernel tells of another thread: its memory, its links and status in /proc. */
+/* What the kernel tells of another thread: its memory, its links and status in /proc. Where it refuses us, it is asked
+ * with that thread's ids; -EPERM or -EACCES is then its last word. */
 #ifndef SECCOMP_DRIVE_TRACEE_H
 #define SECCOMP_DRIVE_TRACEE_H
 
@@ -14,6 +15,18 @@ long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit)
 
 /* 0 when all bytes were written, or -errno. */
 int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length);
+
+/* A descriptor of /proc/TID/`name`, close-on-exec, or -errno. */
+int tracee_open(pid_t tid, const char *name, int flags);
+
+/* The same for its descriptor `fd`, or the working directory (AT_FDCWD). */
+int tracee_open_base(pid_t tid, int fd, int flags);
+
+/* A copy of the tracee's descriptor, close-on-exec, or -errno. */
+int tracee_copy_descriptor(pid_t tid, int fd);
+
+/* The text of the link `path`, as the tracee may read it if we may not; its length (NUL-terminated), or -errno. */
+long tracee_read_link(pid_t tid, const char *path, char *buffer, size_t size);
 
 /* The text of /proc/TID/cwd, or of /proc/TID/fd/`fd` when fd >= 0; its length (NUL-terminated), or -errno. */
 long tracee_link(pid_t tid, int fd, char *buffer, size_t size);
