@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import obstore
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 
+from broker.drive.blobs.folders import Folder
 from broker.drive.blobs.protocol import BLOB_MAX, StoredBlob, valid_blob_name
 from broker.drive.errors import Damaged, DriveError, Malformed, Missing, StoreFull, Unreachable
 from broker.drive.records import BlobName
@@ -40,12 +41,10 @@ class ObjectBlobs:
     ones run on threads of our own, which also bounds how many are under way.
     """
 
-    def __init__(
-        self, store: ObjectStore, *, settle: Callable[[str], None] | None = None, workers: int = WORKERS
-    ) -> None:
-        """`settle` makes an object that was put survive a power loss, where putting alone does not."""
+    def __init__(self, store: ObjectStore, *, folder: Folder | None = None, workers: int = WORKERS) -> None:
+        """`folder` is the store's, if it is one."""
         self._store = store
-        self._settle = settle
+        self._folder = folder
         self._threads = ThreadPoolExecutor(workers, "blobs")
 
     async def put(self, name: BlobName, data: bytes | memoryview, *, durable: bool = True) -> None:
@@ -62,6 +61,8 @@ class ObjectBlobs:
             await self._run(self._delete, paths[start : start + PAGE])
 
     async def list(self) -> AsyncIterator[Sequence[StoredBlob]]:
+        if self._folder:
+            await self._run(self._folder.sweep)
         stream = await self._run(obstore.list, self._store)
         while page := await self._run(_next_page, stream):
             yield [blob for meta in page if (blob := _stored(meta))]
@@ -71,8 +72,8 @@ class ObjectBlobs:
 
     def _put(self, path: str, data: bytes | memoryview, durable: bool) -> None:
         obstore.put(self._store, path, data, use_multipart=False)
-        if durable and self._settle:
-            self._settle(path)
+        if durable and self._folder:
+            self._folder.settle(path)
 
     def _get(self, path: str) -> bytes:
         result = obstore.get(self._store, path)

@@ -12,8 +12,8 @@ from urllib.parse import unquote, urlsplit
 from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, MemoryStore, S3Store
 
+from broker.drive.blobs.folders import Folder
 from broker.drive.blobs.objects import LinkingObjectBlobs, ObjectBlobs
-from broker.drive.blobs.settling import Settle
 from broker.drive.errors import DriveError, Malformed, StoreFull, Unreachable
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _open_folder(url: str) -> ObjectBlobs:
     folder = os.path.normpath(folder)
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return ObjectBlobs(LocalStore(folder), settle=Settle(folder))
+        return ObjectBlobs(LocalStore(folder), folder=Folder(folder))
     except OSError as error:
         raise _unusable(folder, error) from error
 

@@ -35,7 +35,7 @@ class HttpBlobs:
         path = _path(name)
         if (await self._connection.server()).links and (data := await self._links.get(name)) is not None:
             return data
-        return await self._connection.send("GET", path, None)
+        return await self._connection.send("GET", path, None, most=BLOB_MAX)
 
     async def delete(self, names: Sequence[BlobName]) -> None:
         raise Denied("blobs are deleted by the collection on the server")

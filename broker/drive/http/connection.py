@@ -70,16 +70,24 @@ class Connection:
             data = await self.send("POST", route.path, body)
         return _understood(data, route.answered)
 
-    async def send(self, method: str, path: str, body: bytes | memoryview | None, media: str = MSGPACK) -> bytes:
-        """One request as the user, logged in before where that is needed; the body of the answer."""
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | memoryview | None,
+        media: str = MSGPACK,
+        *,
+        most: int = ANSWER_MAX,
+    ) -> bytes:
+        """One request as the user, logged in before where needed; the answer's body, of at most `most` bytes."""
 
         async def attempt() -> bytes:
             token = await self._enter()
             try:
-                return await self._send(method, path, body, token, media)
+                return await self._send(method, path, body, token, media, most)
             except Unauthenticated:
                 self._forget(token)
-            return await self._send(method, path, body, await self._enter(), media)
+            return await self._send(method, path, body, await self._enter(), media, most)
 
         return await patiently(attempt, self.options.patience)
 
@@ -125,14 +133,20 @@ class Connection:
         return error
 
     async def _send(
-        self, method: str, path: str, body: bytes | memoryview | None, token: str | None, media: str = MSGPACK
+        self,
+        method: str,
+        path: str,
+        body: bytes | memoryview | None,
+        token: str | None,
+        media: str = MSGPACK,
+        most: int = ANSWER_MAX,
     ) -> bytes:
         headers = {"accept": MSGPACK}
         if body is not None:
             headers["content-type"] = media
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
-        answer = await self._exchange(method, self.origin + path, headers, body, ANSWER_MAX)
+        answer = await self._exchange(method, self.origin + path, headers, body, most)
         if answer.status == 200:
             return answer.body
         error = error_of(answer.status, answer.body, answer.headers.get("content-type", ""))

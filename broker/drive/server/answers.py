@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import AsyncExitStack
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from broker.drive.errors import DriveError
-from broker.drive.http.codec import JSON, MSGPACK, encode, failure_of, status_of
+from broker.drive.http.codec import BYTES, JSON, MSGPACK, encode, failure_of, status_of
 from broker.drive.http.messages import Failure
 from broker.drive.server.bodies import NoLength, TooLong, TooSlow
 from broker.drive.server.limits import Busy
@@ -21,6 +23,18 @@ _OUR_FAULT = {503: "the server cannot reach what it keeps its data in", 507: "th
 
 def answer(message: object, media: str = MSGPACK, status: int = 200) -> Response:
     return Response(encode(message, media), status, HEADERS, media)
+
+
+class Blob(Response):
+    """A blob's bytes, with the room that they take until they are sent."""
+
+    def __init__(self, data: bytes, room: AsyncExitStack) -> None:
+        super().__init__(data, 200, HEADERS, BYTES)
+        self._room = room
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._room:
+            await super().__call__(scope, receive, send)
 
 
 def refusal(error: DriveError, media: str = JSON) -> Response:

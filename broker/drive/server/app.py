@@ -18,12 +18,12 @@ from starlette.routing import Route as Path
 from broker.drive.blobs.protocol import BlobStore, LinkedBlobs, valid_blob_name
 from broker.drive.errors import DriveError, Malformed, Missing, Unauthenticated
 from broker.drive.http import routes
-from broker.drive.http.codec import BYTES, JSON, MSGPACK, decode
+from broker.drive.http.codec import JSON, MSGPACK, decode
 from broker.drive.http.messages import Empty, Health, Server
 from broker.drive.http.routes import Route
 from broker.drive.metadata.serving import MetadataServer, UserStore
 from broker.drive.records import BlobName
-from broker.drive.server.answers import HEADERS, answer, breakdown, refusal
+from broker.drive.server.answers import HEADERS, Blob, answer, breakdown, refusal
 from broker.drive.server.bodies import Bodies
 from broker.drive.server.limits import Gate, Limits, Rate
 from broker.drive.server.metrics import TYPE, Metrics
@@ -147,7 +147,11 @@ class _Application:
                 return await self._put(request, store, name)
             if not await store.readable([name]):
                 raise Missing("no such blob")
-            return Response(await self._blobs.get(name), 200, HEADERS, BYTES)
+            return await self._get(name)
+
+    async def _get(self, name: BlobName) -> Response:
+        async with await self._bodies.room(routes.BLOB_BODY_MAX) as room:
+            return Blob(await self._blobs.get(name), room.pop_all())
 
     async def _put(self, request: Request, store: UserStore, name: BlobName) -> Response:
         """A blob that the user has announced, whole or not at all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -39,6 +39,12 @@ class Bodies:
             raise TooLong(f"a body of {length} bytes: here, {most} are the most")
         async with self._budget.hold(length):
             yield await self._read(request, length)
+
+    async def room(self, count: int) -> AsyncExitStack:
+        """Of the budget, for the body of an answer, until the stack is closed."""
+        stack = AsyncExitStack()
+        await stack.enter_async_context(self._budget.hold(count))
+        return stack
 
     async def _read(self, request: Request, length: int) -> bytes:
         data = bytearray()

@@ -64,7 +64,14 @@ class Seaweed:
     def start(self, patience: float = 60) -> None:
         """Returns when the store takes requests."""
         command = [weed(), "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", *self._ports]
-        command += ["-admin.ui=false", "-webdav=false", "-master.telemetry=false", f"-bucket={BUCKET}"]
+        command += [
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-admin.ui=false",
+            "-webdav=false",
+            "-master.telemetry=false",
+            f"-bucket={BUCKET}",
+        ]
         with open(f"{self._folder}/log", "ab") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **self.environment}, stdout=log, stderr=log, stdin=subprocess.DEVNULL

@@ -147,6 +147,22 @@ def test_what_is_not_ours_is_neither_listed_nor_removed(tmp_path: Path) -> None:
     asyncio.run(run(open_blobs(f"file://{tmp_path}")))
 
 
+def test_what_a_crash_left_half_written_goes(tmp_path: Path) -> None:
+    """With a listing, as collection makes one; not while somebody may still be writing it."""
+    (tmp_path / "ab").mkdir()
+    old, new = (tmp_path / "ab" / f"ab{digit * 30}#1" for digit in "01")
+    for each in (old, new):
+        each.write_bytes(b"half")
+    os.utime(old, (0, 0))
+
+    async def run() -> None:
+        async for _ in open_blobs(f"file://{tmp_path}").list():
+            pass
+
+    asyncio.run(run())
+    assert not old.exists() and new.exists()
+
+
 def test_one_that_is_gone_after_the_listing_is_missing(tmp_path: Path) -> None:
     async def run() -> None:
         blobs = open_blobs(f"file://{tmp_path}")

@@ -1,0 +1,48 @@
+"""What obstore leaves undone in a folder: fsync(2), and removing what a crash has left half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+
+LEFTOVER_SECONDS = 24 * 3600.0
+"""Age from which on nobody can still be writing a file."""
+
+_LEFTOVER = re.compile(r"[0-9a-f]{32}#[0-9]+\Z")
+"""obstore writes ``NAME#NUMBER`` and renames it."""
+
+
+class Folder:
+    """The folder of a store, by its path."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._named: set[str] = set()
+
+    def settle(self, object: str) -> None:
+        """Make an object that was put survive a power loss: the file, its directory, and that directory's name."""
+        directory = os.path.dirname(object)
+        _sync(f"{self._path}/{object}")
+        _sync(f"{self._path}/{directory}")
+        if directory not in self._named:
+            _sync(self._path)
+            self._named.add(directory)
+
+    def sweep(self) -> None:
+        """Remove what writers that died have left."""
+        before = time.time() - LEFTOVER_SECONDS
+        for directory, _, names in os.walk(self._path):
+            for name in filter(_LEFTOVER.match, names):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.stat(f"{directory}/{name}").st_mtime < before:
+                        os.unlink(f"{directory}/{name}")
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
