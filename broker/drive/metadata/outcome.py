@@ -137,6 +137,8 @@ def _with_nodes(puts: list[PutNode], entries: list[Entry], before: Before, now_n
             if entry.child in new and entry.parent in drafts
         }
         if not homes:
+            if any(entry.child in new and entry.parent not in new for entry in entries):
+                raise Missing("no such folder")
             raise Malformed("a new node without a name")
         for id, home in homes.items():
             assert id is not None

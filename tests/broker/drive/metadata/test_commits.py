@@ -184,7 +184,7 @@ def test_folders_go_only_when_they_are_empty(with_store: WithStore) -> None:
     async def test(store: SqlStore) -> None:
         alice = await register(store)
         folder, file = await alice.folder(alice.home, "folder"), await alice.create(alice.home, "file")
-        await alice.create(folder.id, "below")
+        below = await alice.create(folder.id, "below")
         await refused(FolderNotEmpty, alice.commit(entry(alice.home, "folder", None, 2)))
         over = entry(alice.home, "file", None, 2), entry(alice.home, "folder", file.id, 2)
         await refused(FolderNotEmpty, alice.commit(*over))
@@ -192,6 +192,7 @@ def test_folders_go_only_when_they_are_empty(with_store: WithStore) -> None:
         await alice.commit(*over)
         assert await alice.names(alice.home) == {token("folder"): file.id}
         await refused(Missing, alice.commit(entry(folder.id, "below", file.id, 3)))
+        await refused(Missing, alice.commit(PutNode(below), entry(folder.id, "below", below.id, 3)))
 
     with_store(test)
 
