@@ -110,6 +110,6 @@ def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
 
 
 def _cursor(connection: Connection) -> Any:
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    return driver.cursor()
+    driver: Any = connection.connection.driver_connection
+    # PostgreSQL's text form of bytes is twice as long, and takes twice as long to read.
+    return driver.cursor(binary=True) if connection.dialect.name == "postgresql" else driver.cursor()

@@ -60,17 +60,16 @@ async def creating(store: UserStore, folder: NodeId, chance: random.Random, conf
 
 
 async def places(store: UserStore, folders: list[NodeId]) -> dict[tuple[NodeId, str], tuple[int, NodeId | None]]:
-    """Version and node of every name in all of the folders that there still are."""
-    found = {}
-    for folder in folders:
-        names = [(folder, token(name)) for name in NAMES]
-        try:
-            looked = await store.lookup(names)
-        except Missing:
-            continue
-        for name, answer in zip(NAMES, looked, strict=True):
-            found[folder, name] = (answer[0].version, answer[0].child) if answer else (0, None)
-    return found
+    """Version and node of every name in the folders; none if one of them has gone."""
+    names = [(folder, name) for folder in folders for name in NAMES]
+    try:
+        looked = await store.lookup([(folder, token(name)) for folder, name in names])
+    except Missing:
+        return {}
+    return {
+        name: (answer[0].version, answer[0].child) if answer else (0, None)
+        for name, answer in zip(names, looked, strict=True)
+    }
 
 
 async def shuffling(store: UserStore, folder: NodeId, chance: random.Random, confirm: Confirm) -> None:
