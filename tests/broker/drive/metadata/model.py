@@ -39,6 +39,7 @@ class Model:
         for entry in entries:
             new._name(entry)
         new._settle(self)
+        new._check_keys(self, {(entry.parent, entry.token) for entry in entries})
         return new
 
     def living(self) -> list[Entry]:
@@ -85,3 +86,10 @@ class Model:
             found |= below
             waiting += below
         must(found == set(self.nodes))
+
+    def _check_keys(self, before: Model, named: set[tuple[NodeId, Token]]) -> None:
+        """A node that has new keys has all its names, and all names in it, made anew."""
+        for id, node in self.nodes.items():
+            if id in before.nodes and node.epoch > before.nodes[id].epoch:
+                must(all(entry.epoch == node.epoch for entry in self.living() if entry.parent == id))
+                must(all((entry.parent, entry.token) in named for entry in self.living() if entry.child == id))

@@ -73,7 +73,9 @@ def writes(bob: Client, s: Scene) -> dict[str, Callable[[], Awaitable[object]]]:
             entry(s.shared.id, "folder", None, 2), entry(s.below.id, "folder", folder.id)
         ),
         "unlink": lambda: bob.commit(entry(s.below.id, "moved", None, 2)),
-        "rekey": lambda: bob.commit(PutNode(following(s.below, rekeyed=True))),
+        "rekey": lambda: bob.commit(
+            PutNode(following(folder, rekeyed=True)), entry(s.below.id, "folder", folder.id, 2)
+        ),
     }
 
 
@@ -233,7 +235,7 @@ def test_grants_are_by_the_owner_for_another_user(with_store: WithStore) -> None
         await refused(Malformed, alice.commit(alice.grant(node.id, alice.id, Right.READ)))
         await refused(Missing, alice.commit(alice.grant(node.id, os.urandom(32), Right.READ)))
         await refused(Missing, alice.commit(alice.grant(NodeId(os.urandom(16)), bob.id, Right.READ)))
-        await alice.commit(PutNode(following(node, rekeyed=True)))
+        await alice.commit(PutNode(following(node, rekeyed=True)), entry(alice.home, "file", node.id, 2))
         await refused(EpochChanged, alice.commit(alice.grant(node.id, bob.id, Right.READ)))
         granted = alice.grant(node.id, bob.id, Right.READ, epoch=2)
         await alice.commit(granted)

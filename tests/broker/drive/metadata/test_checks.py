@@ -16,7 +16,6 @@ from tests.broker.drive.metadata.helpers import (
     Client,
     WithStore,
     entry,
-    following,
     new_chunk,
     new_node,
     operation,
@@ -52,11 +51,10 @@ def said(found: Sequence[Finding]) -> list[tuple[str, object]]:
 
 
 def test_nothing_is_wrong_with_a_good_store(with_new_store: WithStore) -> None:
-    """Links, inline contents, removed files and uploads under way are no errors; neither is a re-keyed folder."""
+    """Links, inline contents, removed files and uploads under way are no errors."""
 
     async def test(store: SqlStore) -> None:
-        alice, folder, _, blobs = await some_tree(store)
-        await alice.commit(PutNode(following(folder, rekeyed=True)))
+        _, _, _, blobs = await some_tree(store)
         assert await check(store.database, blobs) == []
 
     with_new_store(test)

@@ -142,7 +142,7 @@ def test_records_that_nobody_needs_go(with_new_store: WithStore) -> None:
         for name in ("old", "also old"):
             await alice.create(folder.id, name)
             await alice.remove(folder.id, name)
-        await alice.commit(PutNode(following(folder, rekeyed=True)))
+        await alice.commit(PutNode(following(folder, rekeyed=True)), entry(alice.home, "folder", folder.id, 2))
         await alice.create(folder.id, "new", epoch=2)
         await alice.commit(entry(folder.id, "new", None, 2, epoch=2))
         await collect(store.database, Blobs(), GRACE)

@@ -43,7 +43,7 @@ class Steps:
 
     def changes(self) -> list[Change]:
         """Those of one commit; one in eight is spoilt."""
-        steps = [self.create, self.create, self.remove, self.move, self.link, self.exchange, self.update]
+        steps = [self.create, self.create, self.remove, self.move, self.link, self.exchange, self.update, self.rekey]
         found = [change for _ in range(self.draw(st.integers(1, 2))) for change in self.one_of(steps)()]
         if self.draw(st.integers(0, 7)) == 0:
             found = self.spoilt(found)
@@ -82,10 +82,22 @@ class Steps:
         ]
 
     def update(self) -> list[Change]:
-        """Of attributes or content, with other keys or without."""
+        """Of attributes or content."""
         node, content = self.one_of(list(self.model.nodes.values())), self.one_of([None, b"", b"some"])
         inline = node.inline if content is None else bool(content)
-        return [PutNode(following(node, rekeyed=self.draw(st.booleans()), inline=inline), None, content)]
+        return [PutNode(following(node, inline=inline), None, content)]
+
+    def rekey(self) -> list[Change]:
+        """Together with all its names and all names in it."""
+        node = following(self.one_of(list(self.model.nodes.values())), rekeyed=True)
+        living = self.model.living()
+        outside = [self.name(old.parent, old.token, node.id) for old in living if old.child == node.id]
+        inside = [
+            entry(node.id, old.token, old.child, old.version + 1, epoch=node.epoch)
+            for old in living
+            if old.parent == node.id
+        ]
+        return [PutNode(node), *outside, *inside]
 
     def spoilt(self, changes: list[Change]) -> list[Change]:
         """Without one of them, or with one that is wrong."""
