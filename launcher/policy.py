@@ -137,9 +137,9 @@ def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
 
 
 def _known_scheme(place: Value, url: str) -> None:
-    """The scheme is that of a remote."""
+    """The scheme, or the last part of one such as ``cached+file``, is that of a remote."""
     scheme = url.partition(":")[0]
-    if scheme not in REMOTE_SCHEMES:
+    if not {scheme, scheme.rpartition("+")[2]} & set(REMOTE_SCHEMES):
         known = ", ".join(f"{name}:" for name in REMOTE_SCHEMES)
         raise place.error(f'there are no {scheme}: remotes, as in "{url}"; choose one of {known}')
 

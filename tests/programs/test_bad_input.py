@@ -47,7 +47,6 @@ OPTIONS = {
     "prefix that is a file": (["-m", "REMOTE/file=file://REMOTE"], "file"),
     "missing policy": (["-p", "REMOTE/missing.toml"], "missing.toml"),
     "policy that is a folder": (["-p", "REMOTE"], "REMOTE"),
-    "no mount": ([], ""),
 }
 
 

@@ -46,7 +46,7 @@ def test_no_url_surprises(rest: str) -> None:
         ("", "write file:///path/of/directory"),
         ("share", "write file:///path/of/directory"),
         ("/srv/share", "write file:///srv/share"),
-        ("gopher://host/x", "choose one of file:"),
+        ("gopher://host/x", "there are no gopher: remotes: choose one of drive:"),
         ("file:share", "write file:///path/of/directory"),
         ("file:", "write file:///path/of/directory"),
         ("file://", "write file:///path/of/directory"),
