@@ -166,7 +166,7 @@ async def _sync(settings: Settings, schemes: Mapping[str, Factory]) -> list[str]
     pending = []
     async with mirrors_of(settings, Once(), schemes) as mirrors:
         for number, mirror in mirrors.items():
-            pending += [_shown(settings.mounts[number], path) for path in await mirror.writeback.recover()]
+            pending += [_shown(settings.mounts[number], path) for path in await mirror.recovery.recover()]
     return pending
 
 

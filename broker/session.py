@@ -117,7 +117,7 @@ async def _serve(
         serving = asyncio.ensure_future(dispatcher.serve())
         fronting = Fronting(front, mounts, mirrors, display)
         attending = asyncio.ensure_future(fronting.attend())
-        recovering = [asyncio.ensure_future(mirror.writeback.recover()) for mirror in mirrors.values()]
+        recovering = [asyncio.ensure_future(mirror.recovery.recover()) for mirror in mirrors.values()]
         ready()
         await serving
         await asyncio.gather(*recovering, return_exceptions=True)
@@ -182,7 +182,7 @@ async def _mirror(
     directory = mirror_directory(settings, mount)
     try:
         _make_private(directory)
-        return Mirror(
+        mirror = Mirror(
             directory,
             remote,
             ttl=mount.ttl,
@@ -193,6 +193,8 @@ async def _mirror(
             vouch=vouch,
             room=room,
         )
+        await mirror.recovery.prepare()
+        return mirror
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise SetupError(f"{directory}: {reason}; give a cache directory that you may write to") from error

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
-import fcntl
 import operator
 import os
 import sqlite3
@@ -16,34 +14,16 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TypeVar
 
+from broker.mirror.database import COLUMNS, connect, is_damage, suspect, tidy
+from broker.mirror.marks import Marks
 from broker.mirror.nodes import SET_ID
 from broker.mirror.shared import Generation
-from broker.mirror.usage import SCHEMA as USED
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.remotes.protocol import Version
 
 Result = TypeVar("Result")
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS node (
-    ino INTEGER PRIMARY KEY,
-    version TEXT NOT NULL,
-    hydrated INTEGER NOT NULL,
-    dirty INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    mode INTEGER NOT NULL,
-    nlink INTEGER NOT NULL,
-    blocks INTEGER NOT NULL,
-    digest BLOB,
-    identity TEXT
-);
-CREATE INDEX IF NOT EXISTS dirty_nodes ON node (ino) WHERE dirty;
-CREATE TABLE IF NOT EXISTS tidied (once INTEGER PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS twin (identity TEXT, path BLOB, PRIMARY KEY (identity, path)) WITHOUT ROWID;
-"""
-_COLUMNS = "ino, version, hydrated, dirty, size, mtime_ns, mode, nlink, blocks, digest, identity"
-_REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS.split(", "))
+_REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", "))
 _ATTEMPTS = 4
 """How often records are read anew because another session changed some meanwhile, before they are not kept."""
 _BATCH = 500
@@ -100,7 +80,7 @@ def _record(row: Sequence[object]) -> Record:
     return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
 
 
-_row = operator.attrgetter(*_COLUMNS.split(", "))
+_row = operator.attrgetter(*COLUMNS.split(", "))
 
 
 class Ledger:
@@ -112,33 +92,21 @@ class Ledger:
     the copying of the log, which alone syncs.
     """
 
-    def __init__(self, path: str, generation: Generation, vouch: Vouch | None = None) -> None:
-        """`vouch` is told how the nodes in the cache are shown."""
+    def __init__(
+        self, path: str, generation: Generation, vouch: Vouch | None = None, marks: Marks | None = None
+    ) -> None:
+        """`vouch` is told how the nodes in the cache are shown, `marks` of what becomes dirty, and clean again."""
         self._generation = generation
         self._vouch = vouch or NoVouch()
+        self._marks = marks
         self._cache: dict[int, Record | None] = {}
         self._epoch = 0
         """Counts changes, and how often the cache was emptied: what was read before is not put into it after."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
-        self._database = self._thread.submit(self._connect, path, 60).result()
-        self._at_once = self._connect(path, 0)
+        self._path = path
+        self._database = self._thread.submit(connect, path, 60).result()
+        self._at_once = connect(path, 0)
         self._changes = 0
-
-    @staticmethod
-    def _connect(path: str, patience: float) -> sqlite3.Connection:
-        # The change to WAL is refused at once, whatever the timeout, while another session makes it.
-        starting = os.open(path + ".starting", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.execute("PRAGMA wal_autocheckpoint=0")
-            database.executescript(_SCHEMA + USED)
-            database.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
-        finally:
-            os.close(starting)
-        return database
 
     def peek(self, ino: int) -> Record | None:
         """The record if it is at hand in memory and current; None says nothing."""
@@ -197,7 +165,7 @@ class Ledger:
 
     async def mark_dirty(self, ino: int) -> bool:
         """Record that the node's content may change from now on; False if nothing is on record of it any more."""
-        statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {_COLUMNS}"
+        statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {COLUMNS}"
 
         def work(database: sqlite3.Connection) -> Known:
             rows = database.execute(statement, (ino,)).fetchall()
@@ -229,7 +197,7 @@ class Ledger:
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""
         return await self.run(
-            lambda database: [_record(row) for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE dirty")]
+            lambda database: [_record(row) for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE dirty")]
         )
 
     def close(self) -> None:
@@ -266,13 +234,19 @@ class Ledger:
                     if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                         raise
             return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._database)
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
+            if is_damage(error):
+                suspect(self._path)
+                why = f"the ledger of the cache is damaged ({error}); it is made anew when all sessions have ended"
+                raise OSError(errno.EIO, why) from error
+            if not isinstance(error, sqlite3.OperationalError):
+                raise
             number = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
             raise OSError(number, f"the ledger of the cache: {error}") from error
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
         marks = ", ".join("?" * len(fields(Record)))
-        statement = f"INSERT INTO node ({_COLUMNS}) VALUES ({marks}) {otherwise}"
+        statement = f"INSERT INTO node ({COLUMNS}) VALUES ({marks}) {otherwise}"
 
         def work(database: sqlite3.Connection) -> Known:
             database.executemany(statement, map(_row, records))
@@ -288,10 +262,11 @@ class Ledger:
             database.execute("BEGIN IMMEDIATE")
             try:
                 known = work(database)
+                database.execute("COMMIT")
             except BaseException:
-                database.execute("ROLLBACK")
+                if database.in_transaction:  # a full disk may have ended it
+                    database.execute("ROLLBACK")
                 raise
-            database.execute("COMMIT")
             self._generation.bump()
             return known
 
@@ -308,18 +283,15 @@ class Ledger:
         else:
             self._remember_not(known)
         self._epoch += 1
+        if self._marks is not None:
+            self._marks.note(
+                {ino: record.version if record and record.dirty else None for ino, record in known.items()}
+            )
         self._changes += 1
         if self._changes >= _TIDY:
             self._changes = 0
-            self._thread.submit(_tidy, self._database)
+            self._thread.submit(tidy, self._database)
         return known
-
-
-def _tidy(database: sqlite3.Connection) -> None:
-    """Copy the log into the database. Who writes first afterwards syncs the new log's header: this thread."""
-    with contextlib.suppress(sqlite3.OperationalError):
-        database.execute("PRAGMA wal_checkpoint(RESTART)")
-        database.execute("REPLACE INTO tidied VALUES (0)")
 
 
 def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Record]:
@@ -327,7 +299,7 @@ def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Reco
     for start in range(0, len(inos), _BATCH):
         batch = inos[start : start + _BATCH]
         marks = ", ".join("?" * len(batch))
-        for row in database.execute(f"SELECT {_COLUMNS} FROM node WHERE ino IN ({marks})", batch):
+        for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE ino IN ({marks})", batch):
             record = _record(row)
             found[record.ino] = record
     return found

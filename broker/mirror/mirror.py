@@ -16,12 +16,15 @@ from collections.abc import Callable
 
 from broker.mirror.changing import Changing
 from broker.mirror.content import Content, Endless, Progress, Room, Stale, Tell
+from broker.mirror.database import renew
 from broker.mirror.evicting import Store
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
+from broker.mirror.marks import Marks
 from broker.mirror.names import Act, ActTwice, Names
 from broker.mirror.placing import Placing
 from broker.mirror.pushing import Pushing
+from broker.mirror.recovery import Recovery
 from broker.mirror.setid import NOBODY, Rule, Writer
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
@@ -65,16 +68,21 @@ class Mirror:
         if self._generation.alone():
             self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
-        self._ledger = Ledger(os.path.join(directory, "ledger.sqlite"), self._generation, vouch)
+        ledger = os.path.join(directory, "ledger.sqlite")
+        salvaged = renew(ledger) if self._generation.alone() and self.tree.names(b"") else None
+        self._marks = Marks(directory)
+        self._ledger = Ledger(ledger, self._generation, vouch, self._marks)
         twins = Twins(self.tree, self._ledger, self._locks)
         placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing)
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
-        self._usage = Usage(os.path.join(directory, "ledger.sqlite"))
+        self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
-        self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, self._generation, tell)
+        self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, tell)
+        parts = self.tree, self._ledger, self._locks, self._generation, self._marks
+        self.recovery = Recovery(remote, *parts, self.writeback, tell, salvaged)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
 
     @property
@@ -228,6 +236,7 @@ class Mirror:
 
     async def close(self) -> None:
         self.writeback.close()
+        self._marks.close()
         self._ledger.close()
         self._locks.close()
         self._generation.close()

@@ -16,6 +16,7 @@ from broker.mirror.digests import EMPTY_DIGEST
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import changes_of, reopen
+from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
 from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Path, Remote, RemoteError
@@ -34,6 +35,7 @@ class Names:
         self._ledger = ledger
         self._lookup = lookup
         self._twins = twins
+        self._stash = Stash(tree)
 
     async def create(self, path: Path, act: Act, *, dirty: bool) -> int:
         """Make a new file: `act` opens it with O_CREAT|O_EXCL. It is empty on the remote when this returns.
@@ -114,14 +116,14 @@ class Names:
     async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         target = self._tree.lstat(new)
         moved = self._tree.lstat(old)
-        kept = self._stash(new, target) if target and not exchange else None
+        kept = self._keep(new, target) if target and not exchange else None
         try:
             result = self._tree.run(act, old, new)
         except OSError:
-            self._drop_stash(kept)
+            self._drop_kept(kept)
             raise
         if moved and target and moved.st_ino == target.st_ino:
-            self._drop_stash(kept)
+            self._drop_kept(kept)
             return result
         try:
             if exchange:
@@ -134,11 +136,9 @@ class Names:
                 self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
-        try:
-            if target and not exchange:
-                await self._drop_name(target)
-        finally:
-            self._drop_stash(kept)
+        if target and not exchange:
+            await self._drop_name(target)
+        self._drop_kept(kept)
         for path in (old, new):
             if moved and stat.S_ISDIR(moved.st_mode):
                 self._lookup.forget(path)
@@ -178,11 +178,11 @@ class Names:
 
     async def _remove(self, path: Path, act: Act, remove: Callable[[Path], Awaitable[None]]) -> int:
         status = self._tree.lstat(path)
-        kept = self._stash(path, status) if status else None
+        kept = self._keep(path, status) if status else None
         try:
             result = self._tree.run(act, path)
         except OSError:
-            self._drop_stash(kept)
+            self._drop_kept(kept)
             raise
         try:
             with contextlib.suppress(NotFound):
@@ -192,11 +192,9 @@ class Names:
                 self._give_back(path, status, kept)
             self._lookup.distrust(path)
             raise
-        try:
-            if status:
-                await self._drop_name(status)
-        finally:
-            self._drop_stash(kept)
+        if status:
+            await self._drop_name(status)
+        self._drop_kept(kept)
         self._lookup.changed(path)
         return result
 
@@ -213,22 +211,25 @@ class Names:
             with contextlib.suppress(RemoteError):
                 await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))
 
-    def _stash(self, path: Path, status: os.stat_result) -> bytes | None:
+    def _keep(self, path: Path, status: os.stat_result) -> bytes | None:
         """What is about to go is kept until the remote has agreed: it may be the only copy."""
-        return None if stat.S_ISDIR(status.st_mode) else self._tree.stash(path, status.st_ino)
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        record = self._ledger.last(status.st_ino)
+        return self._stash.keep(path, status.st_ino, noted=record is not None and record.dirty)
 
     def _give_back(self, path: Path, status: os.stat_result, kept: bytes | None) -> None:
         """The remote has refused, so what went is there again; a folder was empty."""
         if kept is not None:
-            self._tree.unstash(kept, path)
+            self._stash.give_back(kept, path)
         else:
             with contextlib.suppress(OSError):
                 self._tree.remake_folder(path, status)
 
-    @staticmethod
-    def _drop_stash(kept: bytes | None) -> None:
+    def _drop_kept(self, kept: bytes | None) -> None:
+        """Not before the record has gone, even if the ledger fails: the inode's number is free from now on."""
         if kept is not None:
-            os.unlink(kept)
+            self._stash.drop(kept)
 
     async def _rebase(self, path: Path, attributes: Attributes) -> None:
         status = self._tree.lstat(path)

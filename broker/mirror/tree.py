@@ -210,21 +210,18 @@ class Tree:
             os.rmdir(real) if stat.S_ISDIR(os.lstat(real).st_mode) else os.unlink(real)
 
     def clear_staging(self) -> None:
-        """Remove what killed sessions have left outside the tree."""
+        """Remove placeholders that killed sessions have left outside the tree."""
         for name in os.listdir(self.staging):
-            os.unlink(os.path.join(self.staging, name))
+            if name.startswith(b"new-"):
+                os.unlink(os.path.join(self.staging, name))
 
-    def stash(self, path: Path, ino: int) -> bytes:
-        """A second name, outside the tree, that keeps a node's content alive; to `unstash` or remove."""
-        kept = os.path.join(self.staging, b"kept-%d" % ino)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(kept)
-        self._link(path, kept)
-        return kept
+    def link_out(self, path: Path, real: bytes) -> None:
+        """A second name for a node, outside the tree."""
+        self._link(path, real)
 
-    def unstash(self, kept: bytes, path: Path) -> None:
-        with self._beneath(path) as real:
-            os.rename(kept, real)
+    def move_in(self, real: bytes, path: Path) -> None:
+        with self._beneath(path) as inside:
+            os.rename(real, inside)
 
     def remake_folder(self, path: Path, before: os.stat_result) -> None:
         with self._beneath(path) as real:

@@ -16,7 +16,7 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import SET_ID, reopen
 from broker.mirror.pushing import Pushing
 from broker.mirror.setid import NOBODY, Writer
-from broker.mirror.shared import Generation, Locks
+from broker.mirror.shared import Locks
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import Path, RemoteError
 
@@ -41,14 +41,12 @@ class WriteBack:
         tree: Tree,
         ledger: Ledger,
         locks: Locks,
-        generation: Generation,
         tell: Tell,
     ) -> None:
         self._pushing = pushing
         self._tree = tree
         self._ledger = ledger
         self._locks = locks
-        self._generation = generation
         self._tell = tell
         self._held: dict[int, Held] = {}
         self._closings = Closings()
@@ -147,9 +145,12 @@ class WriteBack:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def flush(self) -> list[Path]:
-        """Push all that can be pushed; the paths that stay behind although nobody writes to them any more."""
-        began = time.monotonic()
+    async def flush(self, since: float | None = None) -> list[Path]:
+        """Push all that can be pushed; the paths that stay behind although nobody writes to them any more.
+
+        What has failed since then, by time.monotonic(), is not tried again (default: from now on).
+        """
+        began = time.monotonic() if since is None else since
         self.drain()
         while self._tasks:
             await asyncio.wait(set(self._tasks))
@@ -169,18 +170,20 @@ class WriteBack:
         paths = [self._tree.relative(os.readlink(b"/proc/self/fd/%d" % anchor)) for anchor in anchors]
         return [path for path in paths if path is not None]
 
-    async def recover(self) -> list[Path]:
-        """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
-        left = {record.ino for record in await self._ledger.dirty()} - set(self._held)
-        # A file that is renamed meanwhile may escape the first walk, but not both.
-        for _ in range(2):
-            if left:
-                for path, status in await asyncio.to_thread(lambda: list(self._tree.walk())):
-                    if status.st_ino in left and await self._resume(path, status.st_ino, unless_written=True):
-                        left.discard(status.st_ino)
-        if self._generation.alone():
-            await self._ledger.drop(*left)
-        return await self.flush()
+    def held(self) -> set[int]:
+        """The inode numbers of what this session looks after."""
+        return set(self._held)
+
+    async def recover(self, path: Path, ino: int) -> bool | None:
+        """Push a dirty file that an earlier session has left at `path`; None if it is no longer there."""
+        try:
+            if not await self._resume(path, ino, unless_written=True):
+                return None
+        except OSError as error:
+            self._tell(path, f"is not pushed yet: {error.strerror}")
+            return False
+        await self._settle_quietly(ino, unfinished=True)
+        return ino not in self._failed
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._closings.file)

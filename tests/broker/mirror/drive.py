@@ -162,7 +162,7 @@ class Drive:
         return await self.mirror.writeback.flush()
 
     async def recover(self) -> list[bytes]:
-        return await self.mirror.writeback.recover()
+        return await self.mirror.recovery.recover()
 
     async def dirty(self) -> set[int]:
         """The inode numbers that are on record as dirty."""
@@ -197,6 +197,7 @@ class Drives:
             tell=tell,
             room=room,
         )
+        await mirror.recovery.prepare()
         self.open += 1
         try:
             yield Drive(mirror, said)

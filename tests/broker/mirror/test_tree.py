@@ -124,7 +124,7 @@ def test_symlinks_lead_nothing_out_of_the_tree(tree: Tree, tmp_path: Path) -> No
         lambda: tree.link(b"link/f", b"g"),
         lambda: tree.set_attributes(b"link/f", file(0o777)),
         lambda: tree.restore(b"link/f", status),
-        lambda: tree.stash(b"link/f", 1),
+        lambda: tree.link_out(b"link/f", b"/tmp/not-made"),
         lambda: tree.move(b"link/f", b"f"),
         lambda: tree.move(b"f", b"link/f"),
         lambda: tree.open(b"link/f", os.O_RDONLY),
@@ -177,18 +177,6 @@ def test_a_pinned_inode_number_is_not_used_again(tree: Tree) -> None:
     with tree.pinned(b"f"):
         tree.remove(b"f")
         assert ino not in {tree.create(b"new-%d" % number, file()) for number in range(50)}
-
-
-def test_a_stash_gives_the_same_file_back(tree: Tree) -> None:
-    """Content and inode; and what a killed session has left there is cleared."""
-    ino = tree.create(b"f", file(size=3))
-    kept = tree.stash(b"f", ino)
-    tree.remove(b"f")
-    tree.unstash(kept, b"f")
-    assert tree.names(b"") == {b"f": ino}
-    tree.stash(b"f", ino)
-    tree.clear_staging()
-    assert not os.listdir(tree.staging)
 
 
 def test_relative(tree: Tree) -> None:

@@ -1,0 +1,210 @@
+"""Recovery: what killed sessions have left half done is taken back or finished, what is not pushed is pushed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import replace
+from itertools import islice
+
+from broker.mirror.conflicts import write_beside
+from broker.mirror.content import Tell
+from broker.mirror.ledger import Ledger, Record
+from broker.mirror.marks import Marks
+from broker.mirror.nodes import changes_of
+from broker.mirror.shared import Generation, Locks
+from broker.mirror.stash import Stash
+from broker.mirror.tree import Tree
+from broker.mirror.writeback import WriteBack
+from broker.remotes.protocol import NotADirectory, NotFound, Path, Remote, RemoteError, Version
+
+_TOGETHER = 16
+"""Files that are pushed at a time. Each costs descriptors as long as it is."""
+_FAILURES = 64
+"""Pushes that fail before the others are left for later: the remote is away."""
+
+Found = tuple[Path, int, os.stat_result]
+"""A file of the tree, with its inode number and its lstat."""
+
+
+class Recovery:
+    """Of one mirror, by one of its sessions; others may be at work in it."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        tree: Tree,
+        ledger: Ledger,
+        locks: Locks,
+        generation: Generation,
+        marks: Marks,
+        writeback: WriteBack,
+        tell: Tell,
+        salvaged: Mapping[int, Version] | None,
+    ) -> None:
+        """`salvaged` is what a ledger that could not be used has said of dirty files; None if it could."""
+        self._remote = remote
+        self._tree = tree
+        self._ledger = ledger
+        self._locks = locks
+        self._generation = generation
+        self._marks = marks
+        self._writeback = writeback
+        self._tell = tell
+        self._salvaged = salvaged
+        self._stash = Stash(tree)
+
+    async def prepare(self) -> None:
+        """Before the mirror is used: what killed sessions have left half done is not taken for what it is not."""
+        for kept, ino, path in self._stash.left():
+            await self._put_back(kept, ino, path)
+        left = {**(self._salvaged or {}), **self._marks.left()}
+        found = await self._mark_dirty(left) if left else 0
+        if self._salvaged is not None and (await self._clear() or found):
+            what = f"files that had not been pushed and were found: {found}"
+            self._tell(b"", f"has lost the record of its local copies, which are fetched again; {what}")
+
+    async def recover(self) -> list[Path]:
+        """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
+        left = {record.ino for record in await self._ledger.dirty()} - self._writeback.held()
+        began = time.monotonic()
+        behind: list[Path] = []
+        # A file that is renamed meanwhile may escape the first walk, but not both.
+        for _ in range(2):
+            walk = self._search(left)
+            while left and (batch := await asyncio.to_thread(_some, walk)):
+                for path, ino, pushed in await self._push(batch, tired=len(behind) >= _FAILURES):
+                    if pushed is not None:
+                        left.discard(ino)
+                    if pushed is False:
+                        behind.append(path)
+        if left and self._generation.alone():
+            await self._ledger.drop(*left)
+        return sorted({*behind, *await self._writeback.flush(began)})
+
+    async def _push(self, batch: list[Found], *, tired: bool) -> list[tuple[Path, int, bool | None]]:
+        """With each file whether it was pushed, None if it is no longer there; `tired`: not tried any more."""
+        if tired:
+            return [(path, ino, False) for path, ino, _ in batch]
+        pushed = await asyncio.gather(*(self._writeback.recover(path, ino) for path, ino, _ in batch))
+        return [(path, ino, done) for (path, ino, _), done in zip(batch, pushed, strict=True)]
+
+    async def _put_back(self, kept: bytes, ino: int, path: Path | None) -> None:
+        """What a call was about to remove: if the remote has it still, and not all of it, it is needed."""
+        async with self._locks.attempt(ino) as mine:
+            if not mine:
+                return  # the call is on its way, in another session
+            record = await self._ledger.get(ino)
+            if record is None or not record.dirty or path is None:
+                await self._ledger.drop(ino)
+                self._stash.drop(kept)
+                return
+            try:
+                there = (await self._remote.stat(path)).version == record.version
+            except (NotFound, NotADirectory):
+                there = False
+            except RemoteError:
+                return  # for the next session
+            if not there:
+                await self._ledger.drop(ino)
+                self._stash.drop(kept)
+            elif self._tree.lstat(path) is None:
+                self._stash.give_back(kept, path)
+            else:
+                await self._keep_beside(kept, path, record)
+
+    async def _keep_beside(self, kept: bytes, path: Path, record: Record) -> None:
+        """A rename was killed half-way, and its file has the name here already."""
+        file = os.open(kept, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            changes = changes_of(os.fstat(file), owners=self._remote.capabilities.owners)
+            beside, _ = await write_beside(self._remote, path, file, changes)
+        except RemoteError:
+            return
+        finally:
+            os.close(file)
+        await self._ledger.drop(record.ino)
+        self._stash.drop(kept)
+        name = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
+        self._tell(path, f"was being replaced when its session was killed; what it had not pushed is kept as {name}")
+
+    async def _mark_dirty(self, left: Mapping[int, Version]) -> int:
+        """Put on record again as dirty what a session has noted as that, where the ledger knows less; how many."""
+        records = await self._ledger.get_many(left)
+        agreed = {ino for ino, record in records.items() if record.hydrated and record.version == left[ino]}
+        unsure = left.keys() - agreed
+        found = 0
+        for ino in agreed:
+            if not records[ino].dirty:
+                await self._ledger.mark_dirty(ino)
+        walk = self._search(unsure)
+        while unsure and (batch := await asyncio.to_thread(_some, walk)):
+            for path, ino, status in batch:
+                unsure.discard(ino)
+                record = records.get(ino)
+                if record is not None and record.hydrated:
+                    base = await self._newer(path, record.version, left[ino])
+                    await self._ledger.put(replace(record, dirty=True, version=base))
+                elif _has_content(status, record, left[ino]):
+                    await self._ledger.put(_dirty(status, left[ino]))
+                    found += 1
+                else:
+                    self._marks.clear(ino)
+        for ino in unsure:
+            self._marks.clear(ino)
+        return found
+
+    async def _newer(self, path: Path, recorded: Version, noted: Version) -> Version:
+        """Which of two versions the content is based on: a kill leaves the note behind, a lost log the record."""
+        with contextlib.suppress(RemoteError):
+            if (await self._remote.stat(path)).version == noted:
+                return noted
+        return recorded
+
+    async def _clear(self) -> int:
+        """Remove copies of which nothing is known: they are made anew when they are looked for. How many."""
+        known = {record.ino for record in await self._ledger.dirty()}
+
+        def remove() -> int:
+            files = [
+                path
+                for path, status in self._tree.walk()
+                if not stat.S_ISDIR(status.st_mode) and status.st_ino not in known
+            ]
+            for path in files:
+                self._tree.remove(path)
+            return len(files)
+
+        return await asyncio.to_thread(remove)
+
+    def _search(self, inos: Set[int]) -> Iterator[Found]:
+        return ((path, status.st_ino, status) for path, status in self._tree.walk() if status.st_ino in inos)
+
+
+def _some(walk: Iterator[Found]) -> list[Found]:
+    return list(islice(walk, _TOGETHER))
+
+
+def _has_content(status: os.stat_result, record: Record | None, version: Version) -> bool:
+    """Whether a file that was noted as dirty can be: a placeholder may have got its number since."""
+    if not stat.S_ISREG(status.st_mode) or status.st_size > 0 == status.st_blocks:
+        return False
+    return record is None or (record.version == version and record.is_bent(status))
+
+
+def _dirty(status: os.stat_result, version: Version) -> Record:
+    return Record(
+        status.st_ino,
+        version,
+        hydrated=True,
+        dirty=True,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        mode=status.st_mode,
+        nlink=status.st_nlink,
+        blocks=status.st_blocks,
+    )
