@@ -14,13 +14,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import processes
-from .sides import Mount, brokered, native
+from .sides import Mount, as_user, brokered, native
 from .terminal import Terminal
 from .trees import snapshot, standard
 
 Setup = Callable[["Place"], None]
 Runner = Callable[["Place", dict[str, str]], tuple[int, bytes, bytes]]
-Wrapper = Callable[[Sequence[Mount], Path, Path, int | None], str]
+Wrapper = Callable[[Sequence[Mount], Path, Path, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,17 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One scenario's two runs. Built by the fixture `pair`; `prefix` is where the drive is in both."""
+    """One scenario's two runs. Built by the fixture `pair`; `prefix` is where the drive is in both.
+
+    `confined` is a command that runs its arguments with fewer rights: seccomp-drive itself, and the native program.
+    """
 
     base: Path
     prefix: str
     native_twice: bool
     mounts: tuple[Mount, ...] = ()
     user: int | None = None
+    confined: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def run(
@@ -150,10 +154,11 @@ class Pair:
     def _side(self, name: str, wrapper: Wrapper, scenario: Scenario) -> Outcome:
         place = Place(self.base, self.base / name, self.base / "work", self.prefix)
         mounts = self.mounts or (Mount(self.prefix),)
+        confined = [*self.confined, *(as_user(self.user) if self.user is not None else [])]
         with _folders(place, mounts, points=wrapper is native):
             scenario.setup(place)
             script = place.base / "bin/drive-exec"
-            script.write_text(wrapper(mounts, place.folders, place.work, self.user))
+            script.write_text(wrapper(mounts, place.folders, place.work, confined))
             script.chmod(0o755)
             if self.user is not None:
                 _hand_to(self.user, place.base / "home", place.base / "cache", place.work, place.folders)

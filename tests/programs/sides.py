@@ -38,14 +38,13 @@ def seccomp_drive(*arguments: str) -> list[str]:
     return [sys.executable, "-I", "-c", _MAIN.format(root=str(REPOSITORY)), *arguments]
 
 
-def _identity(user: int | None) -> list[str]:
-    if user is None:
-        return []
+def as_user(user: int) -> list[str]:
+    """The command that runs its arguments as this user and group."""
     return ["setpriv", "--reuid", str(user), "--regid", str(user), "--clear-groups", "--"]
 
 
-def native(mounts: Sequence[Mount], folders: Path, work: Path, user: int | None) -> str:
-    """A shell script that runs its arguments with each mount's folder below `folders` bound to its prefix.
+def native(mounts: Sequence[Mount], folders: Path, work: Path, confined: Sequence[str]) -> str:
+    """A shell script that runs its arguments by the command `confined`, with each mount's folder bound to its prefix.
 
     The binding is private to them, and `nosuid,nodev` as a drive is. Needs root or user namespaces.
     """
@@ -56,7 +55,7 @@ def native(mounts: Sequence[Mount], folders: Path, work: Path, user: int | None)
         lines.append(f"mount --bind {shlex.quote(str(folders / mount.name))} {point}")
         lines.append(f"mount -o remount,bind,{options} {point}")
     if os.geteuid() == 0:
-        unshare, drop = ["unshare", "--mount"], _identity(user)
+        unshare, drop = ["unshare", "--mount"], list(confined)
     else:
         unshare = ["unshare", "--user", "--map-current-user", "--keep-caps", "--mount"]
         drop = ["setpriv", "--ambient-caps", "-all", "--inh-caps", "-all", "--"]
@@ -64,10 +63,11 @@ def native(mounts: Sequence[Mount], folders: Path, work: Path, user: int | None)
     return f'#!/bin/sh\nexec {shlex.join([*unshare, "--", "sh", "-c", inner, "sh"])} "$@"\n'
 
 
-def brokered(mounts: Sequence[Mount], folders: Path, work: Path, user: int | None) -> str:
-    """A shell script that runs its arguments under `seccomp-drive exec` with each mount's folder as its remote."""
+def brokered(mounts: Sequence[Mount], folders: Path, work: Path, confined: Sequence[str]) -> str:
+    """A shell script that runs its arguments under `seccomp-drive exec`, itself run by the command `confined`, with
+    each mount's folder as its remote."""
     options = []
     for mount in mounts:
         options += ["-m", f"{mount.prefix}=file://{folders / mount.name}" + (",ro" if mount.read_only else "")]
-    command = [*_identity(user), *seccomp_drive("exec", *options, "--")]
+    command = [*confined, *seccomp_drive("exec", *options, "--")]
     return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'
