@@ -151,18 +151,6 @@ class Ledger:
         stale = "NOT node.dirty AND node.version <> excluded.version"
         await self._insert(f"ON CONFLICT (ino) DO {_REPLACE} WHERE {stale}", records)
 
-    async def retract(self, *records: Record) -> None:
-        """Take back what `add` has written of nodes that have gone since, unless it has become something else."""
-
-        def work(database: sqlite3.Connection) -> Known:
-            rows = [(record.ino, record.version) for record in records]
-            database.executemany("DELETE FROM node WHERE ino = ? AND version = ? AND NOT dirty", rows)
-            inos = [record.ino for record in records]
-            return {**dict.fromkeys(inos), **_select(database, inos)}
-
-        if records:
-            await self._change(work)
-
     async def mark_dirty(self, ino: int) -> bool:
         """Record that the node's content may change from now on; False if nothing is on record of it any more."""
         statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {COLUMNS}"

@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger, Record
@@ -24,6 +24,8 @@ from broker.remotes.protocol import (
     Remote,
 )
 
+_TOGETHER = 256
+"""Names of a listed folder that are placed and put on record before others may change some there."""
 _MISSES_LEAST, _MISSES_SHARE = 8, 20
 """Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
 
@@ -153,6 +155,12 @@ class Lookup:
                 await stack.enter_async_context(self._locks.node(ino))
             yield
 
+    @contextlib.asynccontextmanager
+    async def changing(self, *paths: Path, below: bool = False) -> AsyncIterator[None]:
+        """As `locked`, for who makes or removes those names: no listing adds any to their folders meanwhile."""
+        async with self._locks.changing(*map(parent_of, paths)), self.locked(*paths, below=below):
+            yield
+
     def _inos_below(self, path: Path) -> set[int]:
         status = self._tree.lstat(path)
         if status is None or not stat.S_ISDIR(status.st_mode):
@@ -254,14 +262,10 @@ class Lookup:
         started = time.monotonic()
         token = self._generation.folder(path)
         seen: set[bytes] = set()
-        made: list[Record] = []
         async for page in self._remote.list(path):
             seen.update(entry.name for entry in page)
-            made += await self._agree_page(path, page, token)
-        names = await asyncio.to_thread(self._tree.names, path)
-        present = set(names.values())
-        await self._ledger.retract(*(record for record in made if record.ino not in present))
-        for name in names:
+            await self._agree_page(path, page, token)
+        for name in await asyncio.to_thread(self._tree.names, path):
             if name not in seen:
                 await self._agree(join(path, name), None, token)
         await self._agree(path, *await self._ask(path))
@@ -269,11 +273,8 @@ class Lookup:
         self._trust.listing(path, time.monotonic())
         self._misses[path] = 0, len(seen)
 
-    async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> list[Record]:
-        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting.
-
-        What is on record of the placeholders that were made. No lock is held: they may be gone by then.
-        """
+    async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:
+        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting."""
         present = await asyncio.to_thread(self._stats, path, page)
         records = await self._ledger.get_many(status.st_ino for status in present.values())
         for entry in page:
@@ -284,18 +285,22 @@ class Lookup:
             elif status and record:
                 await self._mend(join(path, entry.name), status, record)
         absent = [entry for entry in page if entry.name not in present]
-        made: list[Record] = []
-        if absent and self._generation.folder(path) == token:
-            alone = [entry for entry in absent if entry.attributes.identity is None]
-            made = await on_thread(self._placing.create_all, path, alone)
-            await self._ledger.add(*made)
-            for entry in absent:
-                if entry.attributes.identity is not None:
-                    await self._agree(join(path, entry.name), entry.attributes, token)
-        if absent and self._generation.folder(path) != token:
-            for entry in absent:
-                await self._validate(join(path, entry.name))
-        return made
+        for start in range(0, len(absent), _TOGETHER):
+            some = {join(path, entry.name): entry for entry in absent[start : start + _TOGETHER]}
+            await self._place(path, some, token)
+
+    async def _place(self, folder: Path, absent: Mapping[Path, Entry], token: bytes) -> None:
+        """Placeholders for names that the mirror lacks: together where nobody has changed a name since the folder was
+        listed, or is about to, except for files with other names."""
+        left = set(absent)
+        async with self._locks.filling(folder) as filling:
+            if filling and self._generation.folder(folder) == token:
+                alone = [path for path in absent if absent[path].attributes.identity is None]
+                entries = [absent[path] for path in alone]
+                await self._ledger.add(*await on_thread(self._placing.create_all, folder, entries))
+                left -= set(alone)
+        for path in left:
+            await self._agree(path, absent[path].attributes, token)
 
     def _stats(self, path: Path, page: Sequence[Entry]) -> dict[bytes, os.stat_result]:
         found = {}

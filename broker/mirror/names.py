@@ -43,7 +43,7 @@ class Names:
         The broker's descriptor of it; `dirty` when it is open for writing. FileExistsError when the mirror or the
         remote has the name by now.
         """
-        async with self._lookup.locked(path):
+        async with self._lookup.changing(path):
             file = self._tree.run(act, path)
             attributes = None
             try:
@@ -85,7 +85,7 @@ class Names:
 
     async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
         self._require(self._remote.capabilities.hard_links)
-        async with self._lookup.locked(existing, path):
+        async with self._lookup.changing(existing, path):
             result = self._tree.run(act, existing, path)
             try:
                 attributes = await self._remote.link(existing, path)
@@ -98,18 +98,18 @@ class Names:
             return result
 
     async def unlink(self, path: Path, act: Act) -> int:
-        async with self._lookup.locked(path):
+        async with self._lookup.changing(path):
             with self._tree.pinned(path):
                 return await self._remove(path, act, self._remote.remove)
 
     async def rmdir(self, path: Path, act: Act) -> int:
-        async with self._lookup.locked(path):
+        async with self._lookup.changing(path):
             with self._tree.pinned(path):
                 return await self._remove(path, act, self._remote.rmdir)
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         """rename(2). What is being pushed from below a folder is finished first: it would lose its way."""
-        async with self._lookup.locked(old, new, below=True):
+        async with self._lookup.changing(old, new, below=True):
             with self._tree.pinned(new):
                 return await self._rename(old, new, act, replace=replace, exchange=exchange)
 
@@ -161,7 +161,7 @@ class Names:
     async def _make(
         self, path: Path, act: Act, make: Callable[[Changes], Awaitable[Attributes]], *, empty: bool = False
     ) -> int:
-        async with self._lookup.locked(path):
+        async with self._lookup.changing(path):
             result = self._tree.run(act, path)
             attributes = None
             try:

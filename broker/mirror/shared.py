@@ -11,6 +11,7 @@ import mmap
 import os
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 _SESSIONS = 64
 """Slots for sessions that change the ledger; one more shares the last."""
@@ -88,6 +89,15 @@ class Generation:
         return (_SESSIONS + _number(path) % _FOLDERS) * _SLOT
 
 
+@dataclass(slots=True)
+class _Sharing:
+    """The tasks of this session that share a lock, of which the first takes it."""
+
+    users: int = 0
+    locked: bool = False
+    first: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 class Locks:
     """Locks by number, held by one task of one session: an asyncio lock inside, an OFD lock between sessions.
 
@@ -97,6 +107,8 @@ class Locks:
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._inside: dict[int, tuple[asyncio.Lock, int]] = {}
+        self._sharing: dict[int, _Sharing] = {}
+        self._filling: dict[int, asyncio.Event] = {}
 
     @contextlib.asynccontextmanager
     async def node(self, ino: int) -> AsyncIterator[None]:
@@ -121,6 +133,29 @@ class Locks:
             for number in sorted({_number(path) | 1 << 62 for path in paths}):
                 await stack.enter_async_context(self._hold(number))
             yield
+
+    @contextlib.asynccontextmanager
+    async def changing(self, *folders: bytes) -> AsyncIterator[None]:
+        """Held, by many at once, over changes of names in those folders; taken before all other locks."""
+        async with contextlib.AsyncExitStack() as stack:
+            for number in sorted({_number(folder) | 1 << 61 for folder in folders}):
+                await stack.enter_async_context(self._share(number))
+            yield
+
+    @contextlib.asynccontextmanager
+    async def filling(self, folder: bytes) -> AsyncIterator[bool]:
+        """Held over adding many names to a folder. False, without waiting, while somebody is changing names there."""
+        number = _number(folder) | 1 << 61
+        if number in self._sharing or number in self._filling or not _try_lock(self._file, number):
+            yield False
+            return
+        done = self._filling[number] = asyncio.Event()
+        try:
+            yield True
+        finally:
+            _unlock(self._file, number)
+            del self._filling[number]
+            done.set()
 
     def close(self) -> None:
         os.close(self._file)
@@ -147,14 +182,35 @@ class Locks:
             else:
                 self._inside[number] = lock, users - 1
 
+    @contextlib.asynccontextmanager
+    async def _share(self, number: int) -> AsyncIterator[None]:
+        sharing = self._sharing.setdefault(number, _Sharing())
+        sharing.users += 1
+        try:
+            async with sharing.first:
+                while not sharing.locked:
+                    # To the kernel all tasks of a session are one: between them the dictionaries decide.
+                    while (filling := self._filling.get(number)) is not None:
+                        await filling.wait()
+                    sharing.locked = _try_lock(self._file, number, fcntl.F_RDLCK)
+                    if not sharing.locked:
+                        await asyncio.sleep(_RETRY_FIRST)
+            yield
+        finally:
+            sharing.users -= 1
+            if not sharing.users:
+                del self._sharing[number]
+                if sharing.locked:
+                    _unlock(self._file, number)
+
 
 def _number(path: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(path, digest_size=7).digest(), "little")
 
 
-def _try_lock(file: int, start: int) -> bool:
+def _try_lock(file: int, start: int, kind: int = fcntl.F_WRLCK) -> bool:
     try:
-        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, start, 1, 0))
+        fcntl.fcntl(file, fcntl.F_OFD_SETLK, _FLOCK.pack(kind, os.SEEK_SET, start, 1, 0))
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False

@@ -84,16 +84,6 @@ async def test_add_replaces_what_is_stale(tmp_path: Path) -> None:
         assert await ledger.get(2) == record(2, hydrated=True, version="2")
 
 
-async def test_retract(tmp_path: Path) -> None:
-    """What was added too late is taken back, for all sessions, unless something else is on record by now."""
-    with Session(tmp_path) as ledger, Session(tmp_path) as other:
-        late = [record(ino) for ino in (1, 2, 3)]
-        await ledger.put(record(1), record(2, dirty=True), record(3, version="2"))
-        await ledger.retract(*late)
-        for each in (ledger, other):
-            assert await each.get_many((1, 2, 3)) == {2: record(2, dirty=True), 3: record(3, version="2")}
-
-
 async def test_more_records_than_one_query_can_name(tmp_path: Path) -> None:
     """Batches leave none out."""
     with Session(tmp_path) as ledger:

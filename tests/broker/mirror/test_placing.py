@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import fcntl
 import os
+import sqlite3
 import stat
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -12,9 +14,9 @@ from typing import Any
 
 import pytest
 from remotes.memory import ALL, Memory
+from remotes.plans import Plan
 
 from broker.errors import errno_of
-from broker.mirror.ledger import Record
 from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Version
 
 from .drive import WRITE, Drives, calling, content_of, opening, store
@@ -258,24 +260,27 @@ async def test_a_folder_that_becomes_a_symlink_leads_nowhere(drives: Drives, tmp
     assert (home / "precious").read_bytes() == b"1"
 
 
-async def test_no_record_of_what_is_gone(drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that another session removes just before a listing puts it on record leaves no record."""
-    for name in (b"d/f", b"d/g"):
+@pytest.mark.parametrize("change", ["unlink", "rename"])
+async def test_a_listing_brings_nothing_back(drives: Drives, memory: Memory, plan: Plan, change: str) -> None:
+    """What is being removed, and the remote still has, is not made anew by a listing, in either session."""
+    for name in (b"d/a", b"d/b"):
         await store(memory, name, b"content")
     async with drives() as drive, drives() as other:
-        add = drive.mirror._ledger.add
-
-        placed: list[Record] = []
-
-        async def late(*records: Record) -> None:
-            if len(records) == 2:
-                placed.extend(records)
-                await other.unlink(b"d/f")
-            await add(*records)
-
-        await drive.stat(b"d")
-        monkeypatch.setattr(drive.mirror._ledger, "add", late)
-        assert await drive.names(b"d") == {b"g"}
-        there = await drive.stat(b"d/g")
-        assert there is not None and len(placed) == 2
-        assert set(await other.mirror._ledger.get_many(record.ino for record in placed)) <= {there.st_ino}
+        gate = plan.hold("remove" if change == "unlink" else "rename")
+        work = drive.unlink(b"d/a") if change == "unlink" else drive.rename(b"d/a", b"c")
+        changing = asyncio.ensure_future(work)
+        await gate.reached
+        listings = [asyncio.ensure_future(each.names(b"d")) for each in (drive, other)]
+        await asyncio.sleep(0.05)
+        gate.open()
+        await changing
+        for listing in listings:
+            assert await listing == {b"b"}
+        for each in (drive, other):
+            assert await each.stat(b"d/a") is None
+        there = await drive.stat(b"d/b")
+        ledger = sqlite3.connect(os.path.join(drives.directory, "ledger.sqlite"))
+        rows = {ino for (ino,) in ledger.execute("SELECT ino FROM node WHERE size = 7")}
+        ledger.close()
+        moved = await drive.stat(b"c")
+        assert rows == {status.st_ino for status in (there, moved) if status}

@@ -165,3 +165,46 @@ async def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
         holder.kill()
         await asyncio.wait_for(entering, 10)
     locks.close()
+
+
+async def test_names_change_together_or_a_folder_is_filled(tmp_path: Path) -> None:
+    """Several change names in a folder at once, in one session or two; who fills it does so alone, or not at all."""
+    one, other = (Locks(str(tmp_path / "locks")) for _ in range(2))
+    entered = asyncio.Event()
+
+    async def change(locks: Locks) -> None:
+        async with locks.changing(b"d", b"e"):
+            entered.set()
+
+    for locks in (one, other):
+        async with one.changing(b"d"), one.changing(b"e", b"d"), other.changing(b"d"):
+            async with locks.filling(b"d") as alone:
+                assert not alone
+            async with locks.filling(b"f") as alone:
+                assert alone
+        async with one.filling(b"d") as alone, locks.filling(b"d") as too:
+            assert alone and not too
+            waiting = asyncio.ensure_future(change(locks))
+            await asyncio.sleep(0.02)
+            assert not entered.is_set()
+        await waiting
+        entered.clear()
+    async with other.filling(b"d") as alone:
+        assert alone
+    one.close()
+    other.close()
+
+
+async def test_who_goes_away_while_waiting_to_change_leaves_nothing(tmp_path: Path) -> None:
+    """A call that is cancelled while a folder is being filled holds up nobody afterwards."""
+    one, other = (Locks(str(tmp_path / "locks")) for _ in range(2))
+    for filler in (one, other):
+        async with filler.filling(b"d"):
+            waiting = asyncio.ensure_future(one.changing(b"d").__aenter__())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        async with other.filling(b"d") as alone:
+            assert alone
+    one.close()
+    other.close()
