@@ -80,7 +80,10 @@ class Eviction:
         """Before so many bytes are fetched; `full`: the disk has no room for them. Whether any came free."""
         if not full and not self._is_short_of(size):
             return False
-        return await self._evict(size, at_least=size if full else 0, tries=_TRIES) > 0
+        try:
+            return await self._evict(size, at_least=size if full else 0, tries=_TRIES) > 0
+        except (OSError, sqlite3.Error):
+            return False  # the fetch itself will tell what is wrong
 
     async def evict(self) -> int:
         """Bring the cache within its limits; the bytes that came free."""

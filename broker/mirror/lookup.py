@@ -112,10 +112,11 @@ class Lookup:
         same = attributes.size == record.size and (times or attributes.mtime_ns == record.mtime_ns)
         if same or not attributes.is_regular:
             fresh = record_of(ino, attributes, hydrated=record.hydrated, dirty=record.dirty, digest=record.digest)
-            await self._ledger.put(fresh)
-            self.agreed(path)
-        else:
-            self.distrust(path)
+            with contextlib.suppress(OSError):  # the change has happened, also if the ledger cannot be written
+                await self._ledger.put(fresh)
+                self.agreed(path)
+                return
+        self.distrust(path)
 
     def agreed(self, path: Path) -> None:
         """What is on record of the node at `path` has just come from the remote: older answers count no more."""

@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 from broker.mirror.digests import EMPTY_DIGEST
@@ -136,19 +136,20 @@ class Names:
                 self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
-        if target and not exchange:
-            await self._drop_name(target)
-        self._drop_kept(kept)
         for path in (old, new):
             if moved and stat.S_ISDIR(moved.st_mode):
                 self._lookup.forget(path)
             self._lookup.changed(path)
-        if exchange:
-            self._lookup.distrust(old)
-            self._lookup.distrust(new)
-        else:
-            await self._rebase(new, attributes)
-            await self._twins.note(attributes.identity, new)
+        with self._happened(old, new):
+            if target and not exchange:
+                await self._drop_name(target)
+            self._drop_kept(kept)
+            if exchange:
+                self._lookup.distrust(old)
+                self._lookup.distrust(new)
+            else:
+                await self._rebase(new, attributes)
+                await self._twins.note(attributes.identity, new)
         return result
 
     async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
@@ -192,11 +193,21 @@ class Names:
                 self._give_back(path, status, kept)
             self._lookup.distrust(path)
             raise
-        if status:
-            await self._drop_name(status)
-        self._drop_kept(kept)
         self._lookup.changed(path)
+        with self._happened(path):
+            if status:
+                await self._drop_name(status)
+            self._drop_kept(kept)
         return result
+
+    @contextlib.contextmanager
+    def _happened(self, *paths: Path) -> Iterator[None]:
+        """What the remote has done cannot fail any more: where the ledger cannot be written, it is behind."""
+        try:
+            yield
+        except OSError:
+            for path in paths:
+                self._lookup.distrust(path)
 
     async def _drop_name(self, status: os.stat_result) -> None:
         """What is on record of a node that has lost its only name, or one: then the remote's version has moved."""

@@ -80,21 +80,23 @@ class Pushing:
     async def _write(
         self, path: Path, file: int, record: Record, content: Fingerprint, changes: Changes, durable: bool, step: Step
     ) -> Attributes | None:
-        """Write over the version on record, or over what an earlier push of ours has made of it, whose answer was
-        lost. None if the remote has anything else."""
+        """Write over the version on record, or over the same content at another version, or over what an earlier push
+        of ours has made of it, whose answer was lost. None if the remote has anything else."""
         unsure = self._unsure.setdefault(record.ino, set())
         unsure.add(content)
         try:
             return await self._remote.write(path, file, record.version, changes, durable=durable, step=step)
         except VersionChanged:
-            theirs = await arrived(self._remote, path, unsure)
+            # Where it is what we began with, only its name or attributes have changed.
+            base = {(record.size, record.digest)} if record.digest else set()
+            theirs = await arrived(self._remote, path, unsure | base)
         if theirs is None or theirs[1] == content:
             return theirs and theirs[0]
         return await self._remote.write(path, file, theirs[0].version, changes, durable=durable, step=step)
 
     async def _pushed(self, path: Path, record: Record, attributes: Attributes, digest: bytes | None) -> None:
-        self._unsure.pop(record.ino, None)
         await self._ledger.put(record_of(record.ino, attributes, hydrated=True, dirty=True, digest=digest))
+        self._unsure.pop(record.ino, None)
         self._lookup.agreed(path)
 
     async def _conflict(self, path: Path, file: int, record: Record, digest: bytes | None) -> None:

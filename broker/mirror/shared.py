@@ -35,8 +35,8 @@ class Generation:
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if os.fstat(self._file).st_size < _FILE_SIZE:
-            os.ftruncate(self._file, _FILE_SIZE)
+        # A hole in a mapping is SIGBUS when the disk is full.
+        os.posix_fallocate(self._file, 0, _FILE_SIZE)
         self._map = mmap.mmap(self._file, _FILE_SIZE)
         self._slot = next((slot for slot in range(_SESSIONS - 1) if self._claim(slot)), _SESSIONS - 1)
         self._seen = bytearray(self._map[: _SESSIONS * _SLOT])

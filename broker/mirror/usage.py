@@ -6,12 +6,12 @@ Access times of the file system may be off, and names are the only way from an i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import stat
 import time
 from collections.abc import Callable, Collection
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -60,8 +60,12 @@ class Usage:
     async def save(self) -> None:
         """Put the notes on record. After the clock was set back they still count as later than all before."""
         notes, self._notes = self._notes, {}
-        if notes:
-            await asyncio.to_thread(self._with, lambda database: _insert(database, notes))
+        try:
+            if notes:
+                await asyncio.to_thread(self._with, lambda database: _insert(database, notes))
+        except BaseException:
+            self._notes = notes | self._notes
+            raise
 
     async def clean_bytes(self) -> int:
         """How much clean content the mirror holds."""
@@ -74,7 +78,8 @@ class Usage:
 
     async def candidates(self) -> list[Candidate]:
         """All files with clean content, and an end to the notes on those that there are no more."""
-        await self.save()
+        with contextlib.suppress(sqlite3.Error):  # a full disk; then the notes wait
+            await self.save()
         return await asyncio.to_thread(self._with, _candidates)
 
     async def forget(self, inos: Collection[int]) -> None:
@@ -83,12 +88,16 @@ class Usage:
         def delete(database: sqlite3.Connection) -> None:
             database.executemany("DELETE FROM used WHERE ino = ?", [(ino,) for ino in inos])
 
-        await asyncio.to_thread(self._with, delete)
+        with contextlib.suppress(sqlite3.Error):
+            await asyncio.to_thread(self._with, delete)
 
     def _with(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
         if not os.path.exists(self._path):
             raise FileNotFoundError(self._path)
-        with closing(sqlite3.connect(self._path, timeout=60, isolation_level="IMMEDIATE")) as database, database:
+        with (
+            contextlib.closing(sqlite3.connect(self._path, timeout=60, isolation_level="IMMEDIATE")) as database,
+            database,
+        ):
             database.execute("PRAGMA synchronous=NORMAL")
             return work(database)
 
