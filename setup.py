@@ -51,7 +51,7 @@ class BuildNative(build_ext):
 
 
 EXTENSIONS = [
-    extension("native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect"),
+    extension("native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin"),
     extension(
         "lane",
         *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "signals"),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-import time
 from collections.abc import Coroutine
 from typing import Any
+
+from broker.kernel import native
 
 SPIN = 100e-6
 """Seconds: a little more than a program needs between two calls, less than a thread needs to wake up often."""
@@ -15,16 +16,11 @@ Ready = list[tuple[selectors.SelectorKey, int]]
 
 
 class SpinningSelector(selectors.EpollSelector):
-    """Polls for `SPIN` before it waits. Each look lets other threads have the interpreter."""
+    """Looks for `SPIN` before it waits. Meanwhile other threads have the interpreter."""
 
     def select(self, timeout: float | None = None) -> Ready:
-        ready = super().select(0)
-        if ready or (timeout is not None and timeout <= 0):
-            return ready
-        until = time.perf_counter() + SPIN
-        while time.perf_counter() < until:
-            if ready := super().select(0):
-                return ready
+        if (timeout is None or timeout > 0) and native.spin(self.fileno(), SPIN):
+            timeout = 0
         return super().select(timeout)
 
 

@@ -20,6 +20,7 @@ LEVELS = [
     {"broker.namespace", "broker.mirror", "broker.progress"},
     {"broker.remotes"},
     {"broker.drive"},
+    {"broker.spinning"},
     {"broker.kernel"},
     {
         "broker.eager",

@@ -41,6 +41,9 @@ cdef extern from "<sys/syscall.h>":
 cdef extern from "<unistd.h>":
     long syscall(long number, ...) nogil
 
+cdef extern from "src/spin.h":
+    bint _spin "spin"(int epoll, uint64_t nanoseconds) nogil
+
 cdef extern from "src/notification.h":
     int notification_send(int listener, uint64_t id, int64_t value, int error, unsigned flags) nogil
     int notification_add_fd(int listener, uint64_t id, int fd, int number, bint cloexec) nogil

@@ -39,6 +39,9 @@ class Status(NamedTuple):
 def seccomp(operation: int, flags: int, program: bytes) -> int:
     """seccomp(2) with a sock_fprog made of `program`; the listener for NEW_LISTENER."""
 
+def spin(epoll: int, seconds: float) -> bool:
+    """Look again and again, without the interpreter, until the epoll instance has an event; False if time is up."""
+
 def sync_wake_up(listener: int) -> bool:
     """Ask for SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP; False where the kernel has none (before 6.6)."""
 

@@ -70,6 +70,13 @@ def seccomp(unsigned operation, unsigned flags, bytes program):
     return last(syscall(SYS_seccomp, operation, flags, &filters))
 
 
+def spin(int epoll, double seconds):
+    cdef bint ready
+    with nogil:
+        ready = _spin(epoll, <uint64_t>(seconds * 1e9))
+    return bool(ready)
+
+
 def sync_wake_up(int listener):
     return bool(notification_sync_wake_up(listener))
 

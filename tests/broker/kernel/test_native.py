@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import select
 import signal
 import threading
 from pathlib import Path
@@ -190,3 +191,16 @@ def test_open_beneath_never_leaves_the_folder(tmp_path: Path) -> None:
             assert caught.value.errno == expected, path
     finally:
         os.close(folder)
+
+
+def test_spin_ends_with_the_first_event_or_in_time() -> None:
+    """It takes nothing: the event is there for the next who looks; threads run meanwhile."""
+    reader, writer = os.pipe()
+    with select.epoll() as epoll:
+        epoll.register(reader, select.EPOLLIN)
+        assert not native.spin(epoll.fileno(), 0.001)
+        threading.Timer(0.05, os.write, (writer, b"x")).start()
+        assert native.spin(epoll.fileno(), 30)
+        assert epoll.poll(0) == [(reader, select.EPOLLIN)]
+    os.close(reader)
+    os.close(writer)
