@@ -6,6 +6,7 @@ Both runs of each pair are confined. Programs that drop to another user are what
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -191,6 +192,12 @@ def test_a_program_that_nobody_may_look_into(confined: Pair, how: str, drive_onl
     assert "--cap-add SYS_PTRACE" in told[0]
 
 
+def test_a_container_of_a_user_without_capabilities(confined: Pair) -> None:
+    """As Kubernetes' restricted profile has it: not root, no capability, no_new_privs."""
+    pair = replace(confined, user=USER, confined=[*CONFINE, "setpriv", "--no-new-privs", "--"])
+    pair.run(bash('cat "$DRIVE/hello.txt"; cd "$DRIVE/sub"; pwd; echo x >new; mv new other; cat other; bash -c ls'))
+
+
 def test_nothing_is_said_of_a_program_that_execs_at_once(confined: Pair) -> None:
     """Between the change of its ids and the exec nobody can look into it, which concerns nobody."""
     outcome = confined.run([*DROPPED.split(), "sh", "-c", 'cd "$DRIVE"; pwd'], setup=services)
@@ -234,3 +241,28 @@ def test_dropping_ids_in_a_user_namespace(confined: Pair) -> None:
     """Rootless with subordinate ids: another root, another service's user, the same rules between the two."""
     pair = replace(confined, confined=[sys.executable, "-c", WITH_MANY_IDS, *CONFINE])
     pair.run(["bash", "-e", "-c", f'cat "$DRIVE/secret"; exec {DROPPED} bash -e -c "$0"', WORK], setup=subordinate)
+
+
+def test_the_image_as_docker_would_run_it(pair: Pair, drive_only: None) -> None:
+    """The rehearsal of containers/: as PID 1, Docker's entrypoint serves root and a service, and hands on the status.
+
+    The image's policy, entrypoint and environment are those of the Dockerfile.
+    """
+    remote, image = pair.base / "remote", pair.base / "image"
+    (remote / "own").mkdir(parents=True)
+    (remote / "secret").touch(0o600)
+    os.chown(remote / "own", USER, USER)
+    (remote / "own/serve").write_text('#!/bin/sh\necho "$0: $PPID"; echo written >"$1"\n')
+    (remote / "own/serve").chmod(0o755)
+    rehearse = [sys.executable, str(REPOSITORY / "containers/rehearse")]
+    subprocess.run([*rehearse, "host", str(image)], check=True)
+    service = 'cd /drive/own; cat ../secret; sh -c "./serve new"; exit 7'
+    script = f"tr '\\0' ' ' </proc/1/cmdline; cat /drive/secret; exec {DROPPED} sh -c '{service}'"
+    command = [*rehearse, "run", "-v", f"{remote}:/remote", str(image), "sh", "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 7, ran.stderr
+    assert "exec -- sh -c" in ran.stdout
+    assert "./serve: " in ran.stdout
+    assert ran.stderr == "cat: ../secret: Permission denied\n"
+    assert (remote / "own/new").read_text() == "written\n"
+    assert (remote / "own/new").stat().st_uid == USER
