@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from broker.drive.errors import Malformed
 from broker.drive.format.commits import signed_by
 from broker.drive.format.fields import join
 from broker.drive.format.identity import Identity, PublicRecord
@@ -11,8 +12,12 @@ from broker.drive.records import UserId
 
 def login_message(origin: str, server_id: bytes, user: UserId, nonce: bytes, expires: int) -> bytes:
     """`origin` and `server_id` are the server's own, so that a challenge cannot be relayed to another; `expires` is
-    in seconds since 1970 by the server's clock."""
-    return b"seccomp-drive login" + FORMAT + join(origin.encode(), server_id, user, nonce, expires.to_bytes(8, "big"))
+    in seconds since 1970 by the server's clock; Malformed if it is none."""
+    try:
+        until = expires.to_bytes(8, "big")
+    except OverflowError as error:
+        raise Malformed("a login that ends at no time") from error
+    return b"seccomp-drive login" + FORMAT + join(origin.encode(), server_id, user, nonce, until)
 
 
 def sign_login(identity: Identity, nonce: bytes, expires: int) -> bytes:

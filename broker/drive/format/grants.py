@@ -76,9 +76,11 @@ def grant_is_signed(grant: Grant, owner: PublicRecord, grantee: PublicRecord) ->
 
 
 def _place(grant: Grant, server_id: bytes) -> bytes:
-    return join(
-        server_id, grant.node, grant.owner, grant.grantee, bytes([grant.right]), grant.epoch.to_bytes(8, "big")
-    )
+    try:
+        epoch = grant.epoch.to_bytes(8, "big")
+    except OverflowError as error:
+        raise Damaged("its epoch is out of range") from error
+    return join(server_id, grant.node, grant.owner, grant.grantee, bytes([grant.right]), epoch)
 
 
 def _signed_part(grant: Grant, grantee: PublicRecord) -> bytes:

@@ -75,8 +75,11 @@ class Identity:
         return NodeId(expand(self._root, b"home")[:16])
 
     def home_keys(self, epoch: int) -> NodeKeys:
-        """Of the home when it has been re-keyed `epoch` - 1 times. Keep the object: it caches."""
-        number = epoch.to_bytes(8, "big")
+        """Of the home when it has been re-keyed `epoch` - 1 times: keep it, it caches. Damaged if that cannot be."""
+        try:
+            number = epoch.to_bytes(8, "big")
+        except OverflowError as error:
+            raise Damaged("the epoch of the home is out of range") from error
         return node_keys(expand(self._root, b"home read" + number), expand(self._root, b"home seed" + number))
 
     @cached_property

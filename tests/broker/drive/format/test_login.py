@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import pytest
+
+from broker.drive.errors import Malformed
 from broker.drive.format.auth import login_is_signed, sign_login
 from broker.drive.format.identity import new_identity
 from tests.broker.drive.format.altering import flipped, shortened
@@ -30,6 +33,13 @@ def test_every_other_challenge() -> None:
     others = {"origin": "https://evil.example", "server_id": b"t" * 16, "nonce": b"m" * 32, "expires": EXPIRES + 1}
     for name, value in others.items():
         assert not login_is_signed(alice.record, signature, **{**challenge, name: value})
+
+
+@pytest.mark.parametrize("expires", [-1, 1 << 64])
+def test_a_challenge_that_ends_at_no_time(expires: int) -> None:
+    """It is refused as the server's error, and nothing is signed."""
+    with pytest.raises(Malformed):
+        sign_login(new_identity("alice", ORIGIN, SERVER), NONCE, expires)
 
 
 def test_another_user() -> None:
