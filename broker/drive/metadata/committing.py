@@ -70,7 +70,7 @@ def commit(connection: Connection, user: UserId, commit: Commit) -> Committed:
     locked = before.lock_homes(connection, before.concerned(commit.changes))
     now_ns, answer = before.time_and_answer(connection, user, commit.operation)
     if answer is not None:
-        return _answered_before(connection, commit, answer)
+        return _answered_before(connection, user, commit, answer)
     found = before.read(connection, commit)
     _check_access(connection, user, commit, found, locked)
     outcome = decide(commit, found, now_ns)
@@ -233,11 +233,13 @@ def _encode(touched: Mapping[NodeId, StoredNode]) -> bytes:
     )
 
 
-def _answered_before(connection: Connection, commit: Commit, answer: bytes) -> Committed:
-    """The answer of the first time: with the nodes that this commit put, though others have changed them since."""
+def _answered_before(connection: Connection, user: UserId, commit: Commit, answer: bytes) -> Committed:
+    """The answer of the first time: with the nodes that this commit put, though others have changed them since. Of
+    those that it touched otherwise, it says only what the user may still see."""
     put = {change.node.id: change.node for change in commit.changes if isinstance(change, PutNode)}
     done = [(NodeId(id), *rest) for id, *rest in _ANSWER.iter_unpack(answer)]
-    others = before.nodes_now(connection, [id for id, *_ in done if id not in put])
+    visible = access.rights(connection, user, [id for id, *_ in done if id not in put])
+    others = before.nodes_now(connection, visible)
     answered = {}
     for id, home, version, links, changes, changed_ns in done:
         if id in put and put[id].version != version:

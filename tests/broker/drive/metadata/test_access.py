@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from broker.drive.errors import Denied, DriveError, EpochChanged, Malformed, Missing, OtherHome
-from broker.drive.metadata.protocol import DropGrant, PutGrant, PutNode
+from broker.drive.metadata.protocol import Commit, DropGrant, PutGrant, PutNode
 from broker.drive.metadata.store import SqlStore
-from broker.drive.records import Kind, Node, NodeId, Right
+from broker.drive.records import Kind, Node, NodeId, OperationId, Right
 from tests.broker.drive.metadata.helpers import (
     Client,
     WithStore,
@@ -189,6 +189,22 @@ def test_a_former_grantee_gets_nothing(with_store: WithStore) -> None:
         await sees_nothing(bob, s)
         assert await bob.store.nodes([made.id]) == {}
         await refused(Missing, bob.commit(PutNode(following(made))))
+
+    with_store(test)
+
+
+def test_a_former_grantee_learns_nothing_by_repeating(with_store: WithStore) -> None:
+    """A commit of the time before is answered again, but of the folder as it is now it says nothing any more."""
+
+    async def test(store: SqlStore) -> None:
+        alice, bob = await register(store), await register(store)
+        folder, file = await alice.folder(alice.home, "folder"), new_node()
+        await alice.share(folder.id, bob.id, Right.WRITE)
+        create = Commit(OperationId(os.urandom(16)), (PutNode(file), entry(folder.id, "file", file.id)))
+        assert (await bob.store.commit(create)).nodes.keys() == {folder.id, file.id}
+        assert (await bob.store.commit(create)).nodes.keys() == {folder.id, file.id}
+        await alice.commit(DropGrant(folder.id, bob.id))
+        assert (await bob.store.commit(create)).nodes.keys() == {file.id}
 
     with_store(test)
 
