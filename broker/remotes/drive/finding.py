@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 
-from broker.drive.errors import Missing
+from broker.drive.errors import Missing, Tampered
 from broker.remotes import protocol
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.nodes import is_version
@@ -23,12 +23,12 @@ class Finder:
         self.recent = Recent()
 
     async def place(self, path: Path) -> Place:
-        """Where `path` leads. A folder on the way that is not there is looked for again under the root's new keys, if
-        they have been changed since they were asked for."""
+        """Where `path` leads. A name on the way that is not there, or that was removed under other keys, is looked
+        for again under the root's new keys, if they have been changed since they were asked for."""
         root = await (self._root.held() if path else self._root.fresh())
         try:
             place = await self._core.walk.place(path, root)
-        except (protocol.NotFound, Missing):
+        except (protocol.NotFound, Missing, Tampered):
             if not await self._root.renewed(root):
                 raise
             place = await self._core.walk.place(path, await self._root.held())

@@ -117,7 +117,7 @@ class Names:
         return tombstone(folder.id, folder.keys, place.next_version, folder.stored.node.epoch, place.token)
 
     def _learn(self, place: Place, entry: Entry, keys: NodeKeys) -> None:
-        self._walk.learn(entry, Opened(place.name, keys))
+        self._walk.learn(place.parent(), entry, Opened(place.name, keys))
 
 
 def _writable(place: Place) -> Held:

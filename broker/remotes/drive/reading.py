@@ -31,7 +31,7 @@ class Reading:
     def __init__(self, store: MetadataStore, transfers: Transfers) -> None:
         self._store = store
         self._transfers = transfers
-        self._lists: OrderedDict[tuple[NodeId, int], ChunkList] = OrderedDict()
+        self._lists: OrderedDict[tuple[NodeId, int, bytes], ChunkList] = OrderedDict()
         self._fetched: OrderedDict[tuple[NodeId, bytes], Fetch] = OrderedDict()
 
     async def read(self, node: Node, body: Body, offset: int, length: int) -> bytes:
@@ -65,7 +65,7 @@ class Reading:
 
     async def chunks(self, node: Node, body: Body) -> ChunkList:
         """Where that version's chunks are."""
-        key = node.id, node.version
+        key = node.id, node.version, node.verify_key
         if key not in self._lists:
             listed = await self._store.chunks(node.id, node.version)
             self._lists[key] = ChunkList(self._transfers, node.id, body.content, listed)

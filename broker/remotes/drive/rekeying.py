@@ -22,6 +22,7 @@ from broker.remotes.drive.core import Core
 from broker.remotes.drive.guard import of_node, of_pairs
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.scanning import scan
+from broker.remotes.drive.walk import guarded_lookup
 
 _MARK = b"drive.rekeyed"
 """An attribute of the body of a node that a walk has been at: the mark of that walk."""
@@ -87,7 +88,7 @@ class Rekeying:
     async def _entries(self, known: _Known, id: NodeId) -> Sequence[tuple[Entry, Held] | None]:
         """The names of a node as they are now; None for one that leads elsewhere."""
         names = [(parent, name_token(known.keys[parent], name)) for parent, name in known.names[id]]
-        found = await self._core.store.lookup(names)
+        found = await guarded_lookup(self._core.store, self._core.guard, names)
         entries: list[tuple[Entry, Held] | None] = []
         for (parent, _), answer in zip(names, found, strict=True):
             if answer is None or answer[1] is None or answer[0].child != id:

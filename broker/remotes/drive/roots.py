@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from broker.drive.errors import WrongKey
 from broker.drive.format.identity import Identity
 from broker.drive.format.keys import NodeKeys
+from broker.drive.format.nodes import check_node
 from broker.drive.records import NodeId, StoredNode
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.walk import Walk
@@ -28,13 +30,21 @@ class Root:
         return self._held or await self.fresh()
 
     async def fresh(self) -> Held:
-        """As it is now."""
+        """As it is now. WrongKey and Tampered, unless it is under the keys that are known of it."""
+        try:
+            return await self._fresh()
+        except WrongKey:  # they may have been changed between two questions
+            return await self._fresh()
+
+    async def _fresh(self) -> Held:
         stored = await self._walk.node(self._id)
         before = self._held
         if before is not None and before.stored.node.epoch == stored.node.epoch:
             keys = before.keys
         else:
             keys = await self._keys(stored)
+        if before is None or before.stored.node != stored.node:
+            check_node(stored.node, keys)
         self._held = Held(stored, keys)
         return self._held
 

@@ -11,7 +11,7 @@ from broker.drive.errors import DriveError, Missing, Tampered
 from broker.drive.format.grants import Granted, open_grant
 from broker.drive.format.identity import Identity, PublicRecord, decode_record, fingerprint_text
 from broker.drive.format.keys import NodeKeys
-from broker.drive.records import Grant, NodeId, StoredNode, UserId
+from broker.drive.records import Grant, StoredNode, UserId
 from broker.remotes.drive.contacts import contacts
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.roots import Root
@@ -53,13 +53,14 @@ class Shares:
         asked = time.monotonic()
         received = await self._core.store.received()
         pinned = contacts(self._core.bodies.open(await self._home.fresh()))
-        found: dict[bytes, dict[bytes, Share]] = {}
+        opened: list[Share] = []
         for grant, _ in sorted(received, key=lambda each: (each[0].owner, each[0].node)):
             try:
-                share = await self._open(grant, pinned)
+                opened.append(await self._open(grant, pinned))
             except DriveError as error:
                 self._tell(f"a share is not shown: {error}")
-                continue
+        found: dict[bytes, dict[bytes, Share]] = {}
+        for share in opened:
             below = found.setdefault(self._owners_name(share.owner), {})
             below[_unused(share, below)] = share
         self._found, self._asked = found, asked
@@ -71,15 +72,15 @@ class Shares:
             current = share
             if stored.node.epoch != share.grant.epoch:
                 await self.refresh()
-                current = await self._same(share.grant.node)
+                current = await self._same(share.grant)
             return current.granted.keys
 
         return Root(self._core.walk, share.grant.node, keys)
 
-    async def _same(self, node: NodeId) -> Share:
+    async def _same(self, grant: Grant) -> Share:
         for below in self._found.values():
             for share in below.values():
-                if share.grant.node == node:
+                if (share.grant.owner, share.grant.node) == (grant.owner, grant.node):
                     return share
         raise Missing("it is not shared with you any more")
 

@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from broker.drive.errors import DriveError
-from broker.drive.records import NodeId
+from broker.drive.records import NodeId, UserId
 from broker.remotes import protocol
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.remote import DriveRemote
@@ -40,7 +40,7 @@ class ViewRemote:
         self.shares = shares
         self._tree = tree
         self._below = below
-        self._trees: dict[NodeId, DriveRemote] = {}
+        self._trees: dict[tuple[UserId, NodeId], DriveRemote] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -164,10 +164,11 @@ class ViewRemote:
         return sorted(shares[folder] if folder else {self._own, *shares})
 
     def _tree_of(self, share: Share) -> DriveRemote:
-        node = share.grant.node
-        if node not in self._trees:
-            self._trees[node] = self._tree(self.shares.root(share))
-        return self._trees[node]
+        """One for each owner: somebody else could say that the same node is his, with keys of his own."""
+        key = share.grant.owner, share.grant.node
+        if key not in self._trees:
+            self._trees[key] = self._tree(self.shares.root(share))
+        return self._trees[key]
 
     @contextlib.asynccontextmanager
     async def _at(self, path: Path) -> AsyncIterator[tuple[DriveRemote | None, Path]]:

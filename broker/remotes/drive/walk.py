@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.drive.errors import Missing
-from broker.drive.format.entries import Opened, open_entry
+from broker.drive.errors import Missing, Tampered
+from broker.drive.format.entries import Opened, check_entry, open_entry
 from broker.drive.format.keys import NodeKeys, name_token
 from broker.drive.metadata.protocol import MetadataStore
 from broker.drive.records import Entry, NodeId, StoredNode, Token
@@ -19,6 +19,7 @@ _REMEMBERED = 20_000
 """Names whose keys are kept: about a kilobyte each."""
 
 _OTHER = "the store gave another name than was asked for"
+_NOT_THERE = "the store has a name and not what it leads to"
 
 Answer = Sequence[tuple[Entry, StoredNode | None] | None]
 Name = tuple[NodeId, Token]
@@ -30,7 +31,7 @@ class Walk:
     def __init__(self, store: MetadataStore, guard: Guard) -> None:
         self._store = store
         self._guard = guard
-        self._opened: dict[Name, tuple[Entry, Opened]] = {}
+        self._opened: dict[Name, tuple[Entry, Opened, bytes]] = {}
 
     async def node(self, id: NodeId) -> StoredNode:
         """One node as the store has it now. Missing when it has none."""
@@ -57,20 +58,24 @@ class Walk:
                     raise protocol.NotFound(path)
         return place
 
-    def learn(self, entry: Entry, opened: Opened) -> None:
-        """Remember a name that was just made, or checked."""
+    def learn(self, folder: Held, entry: Entry, opened: Opened) -> None:
+        """Remember a name that was just made, or checked, with the keys of `folder`."""
         if len(self._opened) > _REMEMBERED:
             self._opened.clear()
-        self._opened[entry.parent, entry.token] = entry, opened
+        self._opened[entry.parent, entry.token] = entry, opened, folder.keys.verify
 
     def open(self, folder: Held, entry: Entry, *, verify: bool) -> Opened:
-        """What `entry` in `folder` says; of a known one what is remembered."""
+        """What `entry` in `folder` says; of a known one what is remembered.
+
+        Somebody else's share can lead to the same folder with another verify key: what was checked by that one only
+        is checked again.
+        """
         known = self._opened.get((entry.parent, entry.token))
-        if known is not None and known[0] == entry:
+        if known is not None and known[0] == entry and known[2] == folder.keys.verify:
             return known[1]
         opened = open_entry(entry, folder.keys, verify=verify)
         if verify:
-            self.learn(entry, opened)
+            self.learn(folder, entry, opened)
         return opened
 
     def _predicted(self, folder: Held, names: Sequence[bytes]) -> list[tuple[NodeId, NodeKeys, bytes, Token]]:
@@ -91,16 +96,17 @@ class Walk:
     ) -> list[tuple[NodeKeys, bytes, Token, tuple[Entry, StoredNode | None] | None]]:
         try:
             answers = await self._lookup([(id, token) for id, _, _, token in asked])
-        except Missing:
+        except (Missing, Tampered):
             if len(asked) == 1:
                 raise
-            # A folder that was seen before is gone: only the first is known to be there.
+            # A folder that was seen before is gone, or has other keys, so that its names of before are not there any
+            # more: only the first is known to be there.
             asked = asked[:1]
             answers = await self._lookup([(folder.id, asked[0][3])])
         return [(keys, name, token, found) for (_, keys, name, token), found in zip(asked, answers, strict=True)]
 
     async def _lookup(self, names: Sequence[Name]) -> Answer:
-        return await self._guard.ask(lambda: self._store.lookup(names), lambda answer: _versions(names, answer))
+        return await guarded_lookup(self._store, self._guard, names)
 
     def _open(
         self,
@@ -114,12 +120,22 @@ class Walk:
         entry, stored = found or (None, None)
         if entry is not None and (entry.parent, entry.token) != (folder.id, token):
             raise protocol.BadAnswer(path, _OTHER)
-        if entry is None or entry.child is None or stored is None:
+        if entry is None:
+            return Place(path, name, folder, token, None, None, above)
+        if entry.child is None:
+            check_entry(entry, folder.keys)
             return Place(path, name, folder, token, entry, None, above)
+        if stored is None:
+            raise protocol.BadAnswer(path, _NOT_THERE)
         opened = self.open(folder, entry, verify=True)
         if opened.name != name or entry.child != stored.node.id:
             raise protocol.BadAnswer(path, _OTHER)
         return Place(path, name, folder, token, entry, Held(stored, opened.keys), above)
+
+
+async def guarded_lookup(store: MetadataStore, guard: Guard, names: Sequence[Name]) -> Answer:
+    """What the store says of names: nothing that is older than what was seen before."""
+    return await guard.ask(lambda: store.lookup(names), lambda answer: _versions(names, answer))
 
 
 def _folder(place: Place) -> Held:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
+from broker.drive.errors import Tampered
 from broker.drive.format.bodies import Body
 from broker.drive.format.chunks import CHUNK
-from broker.drive.format.entries import seal_entry
+from broker.drive.format.entries import seal_entry, tombstone
 from broker.drive.format.identity import new_identity
 from broker.drive.format.keys import NodeKeys, name_token, new_node_keys
 from broker.drive.format.nodes import open_node, seal_node
-from broker.drive.records import Entry, NodeId, Token
+from broker.drive.records import Entry, Kind, NodeId, Token
 from broker.errors import errno_of
-from broker.remotes.protocol import BadAnswer, Changes, NotFound, VersionChanged
+from broker.remotes.drive.places import Held
+from broker.remotes.protocol import BadAnswer, Changes, VersionChanged
 
 from ..helpers import NOTHING, content_of, names_in, put, replaced
 from .drives import Drive, drive
@@ -42,7 +44,7 @@ def keys_of(own: Drive, path: bytes) -> NodeKeys:
     keys = own.identity.home_keys(1)
     folder = own.identity.home
     for name in path.split(b"/"):
-        entry, opened = own.core.walk._opened[folder, name_token(keys, name)]
+        entry, opened, _ = own.core.walk._opened[folder, name_token(keys, name)]
         assert entry.child
         folder, keys = entry.child, opened.keys
     return keys
@@ -201,6 +203,66 @@ async def test_a_reader_and_the_server_together_forge_nothing() -> None:
     await refused(own, b"d/short")
 
 
+async def test_a_removal_that_no_writer_has_signed() -> None:
+    """A tombstone of the store's own, or of a reader's, is refused, and not taken for a name that is gone; so is a
+    name without what it leads to."""
+    own = await filled()
+    key = entry_key(own, b"d/short")
+    honest, folder, mine = own.store.entries[key], keys_of(own, b"d"), new_node_keys()
+    pretended = NodeKeys(folder.read, mine.verify, mine.seed)
+    for forged in (
+        Entry(*key, honest.version + 1, 1, None),
+        tombstone(key[0], pretended, honest.version + 1, 1, key[1]),
+    ):
+        own.store.entries[key] = forged
+        await refused(own, b"d/short")
+        await refused(own, b"d/short", lambda client: client.remote.mkdir(b"d/short", NOTHING))
+    own.store.entries[key] = honest
+    lookup = own.store.lookup
+
+    async def cut(names: Sequence[tuple[NodeId, Token]]) -> object:
+        return [(found[0], None) if found and found[0] == honest else found for found in await lookup(names)]
+
+    own.store.lookup = cut  # type: ignore[method-assign,assignment]
+    await refused(own, b"d/short")
+
+
+async def test_a_home_said_to_have_other_keys() -> None:
+    """Under the keys of an epoch that never was, all names would seem to be gone: it is refused, as is an impossible
+    one."""
+    own = await filled()
+    row = own.store.rows[own.identity.home]
+    for epoch in (2, -1, 1 << 64):
+        row.node = replace(row.node, epoch=epoch)
+        for attempt in (
+            lambda client: client.remote.stat(b"other"),
+            lambda client: names_in(client.remote, b""),
+            lambda client: client.remote.mkdir(b"new", NOTHING),
+        ):
+            with pytest.raises(BadAnswer):
+                await attempt(another(own))
+
+
+async def test_what_one_tree_has_checked_is_checked_again_in_another() -> None:
+    """A reader who says that the folder is his, with his own verify key, cannot have a name or a node taken that its
+    owner has not signed, though it was opened under that key before."""
+    own = await filled()
+    folder = (await own.remote.places.place(b"d")).required()
+    short = (await own.remote.places.place(b"d/short")).required()
+    mine = new_node_keys()
+    forger = NodeKeys(folder.keys.read, mine.verify, mine.seed)
+    entry = seal_entry(folder.id, forger, 2, 1, b"short", short.id, NodeKeys(short.keys.read, mine.verify, mine.seed))
+    own.core.walk.open(Held(folder.stored, forger), entry, verify=True)
+    with pytest.raises(Tampered):
+        own.core.walk.open(folder, entry, verify=True)
+    body = own.core.bodies.open(short)
+    keys = NodeKeys(short.keys.read, mine.verify, mine.seed)
+    forged = Held(replace(short.stored, node=seal_node(short.id, Kind.OTHER, 2, 1, keys, body, inline=True)), keys)
+    own.core.bodies.open(forged)
+    with pytest.raises(Tampered):
+        own.core.bodies.open(Held(forged.stored, short.keys))
+
+
 async def test_a_wrong_key() -> None:
     """The key file of another drive: nothing opens, and nothing is written."""
     own = await filled()
@@ -211,11 +273,11 @@ async def test_a_wrong_key() -> None:
         client.remote.stat(b""),
         names_in(client.remote, b""),
         client.remote.set_attributes(b"", Changes(mode=0o777)),
+        client.remote.stat(b"other"),
+        client.remote.mkdir(b"new", NOTHING),
     ):
         with pytest.raises(BadAnswer):
             await attempt
-    with pytest.raises(NotFound):
-        await client.remote.stat(b"other")
     assert await content_of(another(own).remote, b"other") == b"unaffected"
 
 

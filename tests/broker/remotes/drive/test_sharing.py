@@ -11,17 +11,21 @@ from pathlib import Path
 
 import pytest
 
+from broker.drive.blobs.opening import open_blobs
 from broker.drive.errors import Denied, DriveError, Missing, Tampered
 from broker.drive.format.chunks import CHUNK
 from broker.drive.format.entries import open_entry
+from broker.drive.format.grants import seal_grant
 from broker.drive.format.identity import new_identity, parse_fingerprint
-from broker.drive.format.keys import NodeKeys
+from broker.drive.format.keys import NodeKeys, new_node_keys
 from broker.drive.format.nodes import open_node
+from broker.drive.metadata.collection import collect
+from broker.drive.metadata.database import Database
 from broker.drive.records import NodeId, Right, User, UserId
 from broker.remotes.drive.clients import Client
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
-from broker.remotes.protocol import Changes, CrossDevice, Forbidden, NotFound, RemoteError, VersionChanged
+from broker.remotes.protocol import BadAnswer, Changes, CrossDevice, Forbidden, NotFound, RemoteError, VersionChanged
 from tests.broker.drive.server.serving import Served as Server
 
 from ..helpers import NOTHING, content_of, names_in, put, replaced
@@ -320,6 +324,74 @@ async def test_names_that_two_owners_or_shares_have(tmp_path: Path) -> None:
         await t.share(b"alice/report")
         await t.share(b"alice/report/report")
         assert await names_in(t.bob.remote, b"alice") == [b"report", b"report.2"]
+
+
+async def test_one_node_that_two_owners_share(tmp_path: Path) -> None:
+    """Mallory, who reads alice's folder, and the server make a share of it by him with keys of his own: what bob sees
+    under alice's name is opened with hers all the same, whichever he has looked at before."""
+    async with team(tmp_path) as t:
+        mallory = await user(t.server, t.folder, "mallory")
+        await t.share(b"alice/report")
+        place = await t.alice.place(b"alice/report")
+        node, keys, mine = place.required(), place.required().keys, new_node_keys()
+        record = t.bob.identity.record
+        forger = NodeKeys(keys.read, mine.verify, mine.seed)
+        grant = seal_grant(mallory.identity, record, node.id, forger, Right.READ, 1, b"report")
+        received = await t.bob.core.store.received()
+
+        async def both() -> object:
+            return [*received, (grant, received[0][1])]
+
+        t.bob.core.store.received = both  # type: ignore[method-assign,assignment]
+        await t.refresh(t.bob)
+        with pytest.raises(BadAnswer):
+            await t.bob.remote.stat(b"mallory/report")
+        assert await content_of(t.bob.remote, b"alice/report/short") == b"the text"
+        view = t.bob.view
+        assert view
+        (theirs, _), (hers, _) = await view.find(b"mallory/report"), await view.find(b"alice/report")
+        assert theirs is not hers
+        await mallory.close()
+
+
+async def test_a_share_with_an_epoch_that_cannot_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """It is told of and left out, like any other that its owner has not made."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        ((grant, stored),) = await t.bob.core.store.received()
+
+        async def lying() -> object:
+            return [(replace(grant, epoch=-1), stored)]
+
+        t.bob.core.store.received = lying  # type: ignore[method-assign,assignment]
+        await t.refresh(t.bob)
+        assert await names_in(t.bob.remote, b"") == [b"bob"]
+        assert "a share is not shown: its epoch is out of range" in capfd.readouterr().err
+
+
+async def test_sessions_that_are_open_while_old_names_are_collected(tmp_path: Path) -> None:
+    """The collection forgets the names under old keys: who has seen them finds the new ones, and takes it for no
+    attack."""
+    async with team(tmp_path) as t:
+        carol = await user(t.server, t.folder, "carol")
+        other = open_served(place_of(t.server, t.folder, "alice", "other"), {})
+        await t.share(b"alice/report")
+        await t.share(b"alice/report", to=carol)
+        for client in (carol, other):
+            assert await content_of(client.remote, b"alice/report/short") == b"the text"
+            assert len(await content_of(client.remote, b"alice/report/deep/long")) == 2 * CHUNK
+        await t.unshare(b"alice/report")
+        await t.share(b"alice/report")
+        await t.unshare(b"alice/report")  # what is gone under keys before the last ones is forgotten
+        database = Database(f"sqlite:///{tmp_path}/metadata.sqlite")
+        blobs = open_blobs(f"file://{tmp_path}/blobs")
+        await collect(database, blobs, 3600)
+        await database.close()
+        await blobs.close()
+        for client in (carol, other):
+            assert await content_of(client.remote, b"alice/report/short") == b"the text"
+            assert len(await content_of(client.remote, b"alice/report/deep/long")) == 2 * CHUNK
+            await client.close()
 
 
 async def test_a_home_is_not_shared_as_a_whole(tmp_path: Path) -> None:
