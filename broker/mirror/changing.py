@@ -7,10 +7,11 @@ import os
 import stat
 from dataclasses import replace
 
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act
 from broker.mirror.nodes import SET_ID, changes_between
+from broker.mirror.records import Record
 from broker.mirror.setid import Rule
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack

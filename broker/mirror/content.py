@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from broker.mirror.digests import CHUNK, digest_of, new_digest, on_thread
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import reopen
+from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, VersionChanged, unseen
 

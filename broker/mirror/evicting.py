@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import make_hole, reopen
+from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage

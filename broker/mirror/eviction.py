@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from broker.mirror.evicting import Store, empty
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
+from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Candidate, Usage

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import operator
-import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from typing import TypeVar
 
 from broker.mirror.database import COLUMNS, connect, is_damage, suspect, tidy
 from broker.mirror.marks import Marks
-from broker.mirror.nodes import SET_ID
+from broker.mirror.records import Record, record_of_row, row_of
 from broker.mirror.shared import Generation
-from broker.mirror.vouching import NoVouch, Shown, Vouch
-from broker.remotes.protocol import Version
+from broker.mirror.vouching import NoVouch, Vouch
 
 Result = TypeVar("Result")
 
@@ -33,54 +30,8 @@ _SMALL = 16
 _TIDY = 500
 """Changes after which the log is copied into the database."""
 
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One node as last agreed with the remote. Without a record, nothing is known of an inode."""
-
-    ino: int
-    version: Version
-    hydrated: bool
-    """Whether the content in the mirror is complete."""
-    dirty: bool
-    """Whether the content in the mirror may be newer than the remote's."""
-    size: int
-    mtime_ns: int
-    mode: int
-    nlink: int
-    blocks: int
-    """Of 512 bytes, as the remote has it: what `du` should see of a placeholder."""
-    digest: bytes | None = None
-    """Of the content at `version`, where it has been read."""
-    identity: str | None = None
-
-    def is_bent(self, status: os.stat_result) -> bool:
-        """Whether a file without content has not the size and time that are on record."""
-        if self.hydrated or self.dirty or not stat.S_ISREG(self.mode):
-            return False
-        return (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns)
-
-    @property
-    def shown(self) -> Shown:
-        """What the remote knows better than the mirror's node."""
-        if stat.S_ISDIR(self.mode):
-            return Shown(nlink=self.nlink)
-        set_id = self.mode & SET_ID if stat.S_ISREG(self.mode) else 0
-        if self.dirty:
-            return Shown(set_id=set_id)
-        return Shown(self.nlink, None if self.hydrated else self.blocks, set_id)
-
-
 Known = dict[int, Record | None]
 """What is on record of some inodes; None for nothing."""
-
-
-def _record(row: Sequence[object]) -> Record:
-    ino, version, hydrated, dirty, *rest = row
-    return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
-
-
-_row = operator.attrgetter(*COLUMNS.split(", "))
 
 
 class Ledger:
@@ -157,7 +108,7 @@ class Ledger:
 
         def work(database: sqlite3.Connection) -> Known:
             rows = database.execute(statement, (ino,)).fetchall()
-            return {row[0]: _record(row) for row in rows}
+            return {row[0]: record_of_row(row) for row in rows}
 
         return bool(await self._change(work))
 
@@ -185,7 +136,9 @@ class Ledger:
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""
         return await self.run(
-            lambda database: [_record(row) for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE dirty")]
+            lambda database: [
+                record_of_row(row) for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE dirty")
+            ]
         )
 
     def close(self) -> None:
@@ -237,7 +190,7 @@ class Ledger:
         statement = f"INSERT INTO node ({COLUMNS}) VALUES ({marks}) {otherwise}"
 
         def work(database: sqlite3.Connection) -> Known:
-            database.executemany(statement, map(_row, records))
+            database.executemany(statement, map(row_of, records))
             return {**_select(database, [record.ino for record in records])}
 
         if records:
@@ -288,7 +241,7 @@ def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Reco
         batch = inos[start : start + _BATCH]
         marks = ", ".join("?" * len(batch))
         for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE ino IN ({marks})", batch):
-            record = _record(row)
+            record = record_of_row(row)
             found[record.ino] = record
     return found
 

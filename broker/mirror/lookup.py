@@ -10,8 +10,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
 from broker.mirror.digests import on_thread
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
+from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.mirror.trust import Trust

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import Unplaceable
+from broker.mirror.records import Record
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
 from broker.remotes.protocol import Attributes, Entry, Path

@@ -10,10 +10,11 @@ from dataclasses import replace
 from broker.mirror.conflicts import Fingerprint, arrived, write_beside
 from broker.mirror.content import Progress, Tell
 from broker.mirror.digests import digest_of
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of
 from broker.mirror.placing import parent_of, record_of
+from broker.mirror.records import Record
 from broker.mirror.setid import SetIds
 from broker.mirror.tree import GONE, Tree
 from broker.remotes.protocol import (

@@ -13,9 +13,10 @@ from itertools import islice
 
 from broker.mirror.conflicts import write_beside
 from broker.mirror.content import Tell
-from broker.mirror.ledger import Ledger, Record
+from broker.mirror.ledger import Ledger
 from broker.mirror.marks import Marks
 from broker.mirror.nodes import changes_of
+from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree

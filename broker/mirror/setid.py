@@ -9,8 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker.mirror.ledger import Record
 from broker.mirror.nodes import SET_ID
+from broker.mirror.records import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ import pytest
 from remotes.conftest import ROOT
 
 from broker.mirror import ledger as ledger_module
-from broker.mirror.ledger import _SMALL, _TIDY, Ledger, Record
+from broker.mirror.ledger import _SMALL, _TIDY, Ledger
+from broker.mirror.records import Record
 from broker.mirror.shared import Generation
 from broker.mirror.vouching import NoVouch, Vouch
 from broker.remotes.protocol import Version
