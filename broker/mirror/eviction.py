@@ -74,7 +74,8 @@ class Eviction:
     def fetched(self, size: int) -> None:
         """So many bytes came into the cache: look soon whether it is too much."""
         self._fetched += size
-        if self._looking is None and (self._fetched > self._limits.size // _SLACK or self._is_short_of(0)):
+        looking = self._looking is not None and not self._looking.done()
+        if not looking and (self._fetched > self._limits.size // _SLACK or self._is_short_of(0)):
             self._looking = asyncio.ensure_future(self._look())
 
     async def make_room(self, size: int, *, full: bool = False) -> bool:
@@ -111,8 +112,6 @@ class Eviction:
             await self.evict()
         except (OSError, sqlite3.Error):
             pass  # the cache is gone or broken: whoever needs it hears of it
-        finally:
-            self._looking = None
 
     async def _evict(self, wanted: int, *, at_least: int = 0, tries: int = 1) -> int:
         self._fetched = 0

@@ -138,7 +138,7 @@ async def test_a_fetch_makes_room(cache: Cache, memory: Memory) -> None:
     async with cache.session(4 * ROOM, fetching=True) as (drive, eviction):
         for name in names:
             await read(drive, name)
-            while eviction._looking:
+            if eviction._looking:
                 await eviction._looking
             assert len(await held(drive, *names[: int(name) + 1])) <= 4
         assert await drive.read(b"large") == content(b"large") * 10
@@ -358,3 +358,30 @@ async def test_content_that_is_there_after_all(cache: Cache, memory: Memory, pla
         fetches = plan.count("read")
         await read(drive, b"a")
         assert plan.count("read") == fetches
+
+
+async def test_no_look_outlives_the_session(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that began while another was going on is ended as well: what it works with is closed next."""
+    looks = asyncio.Queue[asyncio.Event]()
+    ended: list[asyncio.Event] = []
+
+    async def evict(self: Eviction) -> int:
+        leave = asyncio.Event()
+        looks.put_nowait(leave)
+        try:
+            await leave.wait()
+        finally:
+            ended.append(leave)
+        return 0
+
+    monkeypatch.setattr(Eviction, "evict", evict)
+    async with cache.session(SIZE) as (_, eviction):
+        eviction.start()
+        first = await looks.get()
+        eviction.fetched(SIZE)
+        second = await looks.get()
+        first.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert ended == [first]
+    assert ended == [first, second]
