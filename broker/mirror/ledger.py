@@ -219,15 +219,16 @@ class Ledger:
             self._forget()
             raise
         # A small change can overtake one on the thread: whose result is the older nobody knows then.
-        if epoch == self._epoch:
+        newest = epoch == self._epoch
+        if newest:
             self._remember(known)
         else:
             self._remember_not(known)
         self._epoch += 1
         if self._marks is not None:
-            self._marks.note(
-                {ino: record.version if record and record.dirty else None for ino, record in known.items()}
-            )
+            dirty = {ino: record.version if record and record.dirty else None for ino, record in known.items()}
+            # A mark too many does no harm, but one that is missing may.
+            self._marks.note({ino: version for ino, version in dirty.items() if newest or version is not None})
         self._changes += 1
         if self._changes >= _TIDY:
             self._changes = 0

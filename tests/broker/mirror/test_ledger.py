@@ -20,6 +20,7 @@ from remotes.conftest import ROOT
 
 from broker.mirror import ledger as ledger_module
 from broker.mirror.ledger import _SMALL, _TIDY, Ledger
+from broker.mirror.marks import Marks
 from broker.mirror.records import Record
 from broker.mirror.shared import Generation
 from broker.mirror.vouching import NoVouch, Vouch
@@ -33,9 +34,9 @@ def record(ino: int, *, dirty: bool = False, hydrated: bool = False, version: st
 class Session:
     """A ledger with the counters that it tells the others by."""
 
-    def __init__(self, directory: Path, vouch: Vouch | None = None) -> None:
+    def __init__(self, directory: Path, vouch: Vouch | None = None, marks: Marks | None = None) -> None:
         self.generation = Generation(str(directory / "generation"))
-        self.ledger = Ledger(str(directory / "ledger.sqlite"), self.generation, vouch)
+        self.ledger = Ledger(str(directory / "ledger.sqlite"), self.generation, vouch, marks)
 
     def __enter__(self) -> Ledger:
         return self.ledger
@@ -362,3 +363,26 @@ async def test_a_small_change_overtakes_a_large_one(tmp_path: Path, reading: boo
             go.set()
             await asyncio.gather(large, small)
         assert await ledger.get(1) == record(1, dirty=True, hydrated=True)
+
+
+async def test_a_late_answer_takes_no_mark_away(tmp_path: Path) -> None:
+    """What became dirty after a large change was made, but before that was heard of, stays marked."""
+    many = [record(ino) for ino in range(1, 2 * _SMALL)]
+    marks = Marks(str(tmp_path))
+    session = Session(tmp_path, marks=marks)
+    with closing(marks), session as ledger, mock.patch.object(session.generation, "bump") as bump:
+        committed, go = threading.Event(), threading.Event()
+
+        def first() -> None:
+            bump.side_effect = None
+            committed.set()
+            go.wait(10)
+
+        bump.side_effect = first
+        large = asyncio.ensure_future(ledger.put(*many))
+        await asyncio.to_thread(committed.wait, 10)
+        await ledger.mark_dirty(1)
+        go.set()
+        await large
+    with closing(Marks(str(tmp_path))) as later:
+        assert later.left() == {1: Version("1")}
