@@ -104,7 +104,7 @@ class Usage:
 
 def _insert(database: sqlite3.Connection, notes: dict[int, tuple[int, Path]]) -> None:
     (last,) = database.execute("SELECT coalesce(max(at), 0) FROM used").fetchone()
-    behind = max(0, last - time.time_ns())
+    behind = last + 1 - min(at for at, _ in notes.values()) if last > time.time_ns() else 0
     rows = [(ino, at + behind, path) for ino, (at, path) in notes.items()]
     database.executemany("INSERT OR REPLACE INTO used (ino, at, path) VALUES (?, ?, ?)", rows)
 
