@@ -31,6 +31,7 @@ class Mode(Enum):
     READ = "read"
     """One snapshot for all queries of the transaction."""
     WRITE = "write"
+    """It survives the end of any process once committed."""
     DURABLE = "durable"
     """As WRITE, and it survives a power loss once committed."""
 
@@ -159,8 +160,8 @@ def _postgresql(url: URL) -> Engine:
 
 
 def _begin_postgresql(connection: Connection, mode: Mode) -> None:
-    if mode is Mode.WRITE:
-        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+    """Every commit waits for the disk: without synchronous_commit a crash of the server alone, not only of its
+    machine, would take the last ones."""
 
 
 def _with_mode(engine: Engine, mode: Mode) -> Engine:
