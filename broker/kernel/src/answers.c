@@ -28,6 +28,9 @@ struct request {
     unsigned mask;
 };
 
+/* What the kernel puts behind the path of a file without a name (d_path in fs/d_path.c). */
+static const char DELETED[] = " (deleted)";
+
 /* What is written into the tracee. */
 union status {
     struct stat stat;
@@ -38,6 +41,11 @@ static bool is_below(struct text folder, const struct normal *normal)
 {
     return normal->length > folder.length + 1 && !memcmp(normal->path, folder.bytes, folder.length) &&
            normal->path[folder.length] == '/';
+}
+
+static bool ends_in(const char *text, size_t length, const char *end, size_t size)
+{
+    return length >= size && !memcmp(text + length - size, end, size);
 }
 
 /* A path of ordinary names on a drive: absolute, with a scheme, or relative to a folder in a mirror. */
@@ -63,7 +71,7 @@ static bool locate(const struct court *court, struct trapped *trapped, struct no
         int argument = trapped->row->paths[0].dirfd;
         int fd = argument == ABSENT ? AT_FDCWD : (int)trapped->notification.data.args[argument];
         long base = tracee_base(&trapped->kept, trapped->notification.pid, fd, joined, PATH_LIMIT);
-        if (base <= 0 || joined[0] != '/')
+        if (base <= 0 || joined[0] != '/' || ends_in(joined, base, DELETED, sizeof DELETED - 1))
             return false;
         joined[base++] = '/';
         memcpy(joined + base, path, length + 1);

@@ -195,6 +195,19 @@ def test_every_spelling_of_an_ordinary_path(setting: Setting) -> None:
         assert setting.handed_over("stat", other), other
 
 
+def test_a_folder_that_was_removed_is_no_other(setting: Setting) -> None:
+    """The kernel shows a working directory without a name by one that another folder may have."""
+    (setting.tree / "gone").mkdir()
+    (setting.tree / "gone (deleted)").mkdir()
+    (setting.tree / "gone (deleted)" / "file").touch()
+    setting.vouch("gone (deleted)", "gone (deleted)/file")
+    setting.answered("stat", "/drive/gone (deleted)/file")
+    setting.probe.ask("chdir", setting.tree / "gone")
+    setting.probe.lane.forget_links()
+    (setting.tree / "gone").rmdir()
+    assert setting.handed_over("stat", "file")
+
+
 def test_a_bad_pointer(setting: Setting) -> None:
     """EFAULT, as from the kernel."""
     setting.vouch("d", "d/file")
