@@ -16,7 +16,7 @@ from broker.drive.errors import Denied, DriveError, Missing, Tampered
 from broker.drive.format.chunks import CHUNK
 from broker.drive.format.entries import open_entry
 from broker.drive.format.grants import seal_grant
-from broker.drive.format.identity import new_identity, parse_fingerprint
+from broker.drive.format.identity import fingerprint_text, new_identity, parse_fingerprint
 from broker.drive.format.keys import NodeKeys, new_node_keys
 from broker.drive.format.nodes import open_node
 from broker.drive.metadata.collection import collect
@@ -352,6 +352,34 @@ async def test_one_node_that_two_owners_share(tmp_path: Path) -> None:
         (theirs, _), (hers, _) = await view.find(b"mallory/report"), await view.find(b"alice/report")
         assert theirs is not hers
         await mallory.close()
+
+
+async def test_two_owners_of_one_name(tmp_path: Path) -> None:
+    """A server that lets two users have a name cannot have one of them pass for the other: neither is shown without
+    the fingerprint, whose share ever comes first."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        ((grant, stored),) = await t.bob.core.store.received()
+        place = await t.alice.place(b"alice/report")
+        second = new_identity("alice", t.alice.identity.server, t.alice.identity.server_id)
+        keys = place.required().keys
+        another = seal_grant(second, t.bob.identity.record, grant.node, keys, Right.READ, 1, b"report")
+        store = t.bob.core.store
+        honest = store.user
+
+        async def both() -> object:
+            return [(grant, stored), (another, stored)]
+
+        async def of(wanted: UserId | str) -> User:
+            if wanted == second.user_id:
+                return User(second.user_id, "alice", second.record.encode(), second.home)
+            return await honest(wanted)
+
+        store.received, store.user = both, of  # type: ignore[method-assign,assignment]
+        await t.refresh(t.bob)
+        owners = (t.alice.identity, second)
+        shown = {f"alice@{fingerprint_text(owner.user_id)}".encode() for owner in owners}
+        assert {*await names_in(t.bob.remote, b"")} == {b"bob", *shown}
 
 
 async def test_a_share_with_an_epoch_that_cannot_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
