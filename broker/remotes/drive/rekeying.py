@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import os
 from collections import defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from broker.drive.errors import EntryChanged, NodeChanged
+from broker.drive.errors import EntryChanged, NodeChanged, Tampered
 from broker.drive.format.bodies import Body
 from broker.drive.format.entries import open_entry, seal_entry, tombstone
-from broker.drive.format.grants import seal_grant
+from broker.drive.format.grants import grant_is_signed, seal_grant
 from broker.drive.format.identity import Identity, decode_record
 from broker.drive.format.keys import NodeKeys, name_token, new_node_keys
 from broker.drive.format.nodes import open_node, seal_node
 from broker.drive.metadata.protocol import Change, PutEntry, PutGrant, PutNode
-from broker.drive.records import Entry, NodeId
+from broker.drive.records import Entry, NodeId, UserId
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.guard import of_node, of_pairs
@@ -39,8 +39,12 @@ class _Known:
 class Rekeying:
     """One walk. `mark` tells the nodes that it has done already; `home` is the owner's root."""
 
-    def __init__(self, core: Core, identity: Identity, home: Held, mark: bytes) -> None:
+    def __init__(
+        self, core: Core, identity: Identity, home: Held, mark: bytes, revoked: Mapping[NodeId, Set[UserId]]
+    ) -> None:
+        """`revoked` are those who have a share no more: a store could still list it, and it is signed."""
         self._core = core
+        self._revoked = revoked
         self._identity = identity
         self._home = home
         self._mark = mark
@@ -158,9 +162,14 @@ class Rekeying:
         return replace(body, content=content, xattrs={**body.xattrs, _MARK: self._mark})
 
     async def _grants(self, held: Held, keys: NodeKeys, epoch: int, name: bytes) -> list[Change]:
-        """The shares that stay, under the new keys."""
+        """The shares that stay, under the new keys. Tampered when the store lists one that its owner has not made."""
         changes: list[Change] = []
+        revoked = self._revoked.get(held.id, frozenset())
         for grant in await self._core.store.grants(held.id):
+            if grant.grantee in revoked or grant.epoch != held.stored.node.epoch:
+                continue  # taken back; or of older keys, and so worth nothing
             record = decode_record((await self._core.store.user(grant.grantee)).record, expected=grant.grantee)
+            if grant.node != held.id or not grant_is_signed(grant, self._identity.record, record):
+                raise Tampered(f"the server lists a share with {record.name} that you have not made")
             changes.append(PutGrant(seal_grant(self._identity, record, held.id, keys, grant.right, epoch, name)))
         return changes

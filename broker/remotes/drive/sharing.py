@@ -22,7 +22,9 @@ from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.roots import Root
 
 _PENDING = b"drive.rekey."
-"""Attributes of the home's body: the shares whose keys are being changed, with the mark of the walk."""
+"""Attributes of the home's body: the nodes whose keys are being changed, with the mark of the walk (16 bytes), and
+the users whose shares have been taken back."""
+_MARK_SIZE = 16
 
 
 class Sharing:
@@ -79,8 +81,13 @@ class Sharing:
         """Take a share back. At once the server refuses the grantee; then all keys below are changed, so that nothing
         that is made from now on opens with the old ones. How many nodes got new keys."""
         node = place.required()
-        mark = os.urandom(16)
-        await self._note(lambda body: {**body.xattrs, _PENDING + node.id: mark})
+        mark = os.urandom(_MARK_SIZE)
+
+        def pending(body: Body) -> Mapping[bytes, bytes]:
+            before = body.xattrs.get(_PENDING + node.id, b"")[_MARK_SIZE:]
+            return {**body.xattrs, _PENDING + node.id: mark + before + grantee}
+
+        await self._note(pending)
         await self._core.commits.commit(DropGrant(node.id, grantee), durable=True)
         return await self.resume()
 
@@ -88,11 +95,12 @@ class Sharing:
         """Finish what an interrupted `unshare` has left; how many nodes got new keys."""
         home = await self._home.fresh()
         count = 0
-        for name, mark in self._core.bodies.open(home).xattrs.items():
-            if name.startswith(_PENDING):
-                top = NodeId(name.removeprefix(_PENDING))
-                count += await Rekeying(self._core, self._identity, home, mark).run(top)
-                await self._note(functools.partial(_without, name))
+        pending = {n: value for n, value in self._core.bodies.open(home).xattrs.items() if n.startswith(_PENDING)}
+        revoked = {_node_of(name): _users(value[_MARK_SIZE:]) for name, value in pending.items()}
+        for name, value in pending.items():
+            walk = Rekeying(self._core, self._identity, home, value[:_MARK_SIZE], revoked)
+            count += await walk.run(_node_of(name))
+            await self._note(functools.partial(_without, name, value))
         return count
 
     async def _contacts(self) -> Mapping[str, UserId]:
@@ -108,5 +116,14 @@ class Sharing:
         await retried(attempt, NodeChanged)
 
 
-def _without(name: bytes, home: Body) -> Mapping[bytes, bytes]:
-    return {known: value for known, value in home.xattrs.items() if known != name}
+def _without(name: bytes, done: bytes, home: Body) -> Mapping[bytes, bytes]:
+    """Without what is done; what somebody has begun anew meanwhile stays."""
+    return {known: value for known, value in home.xattrs.items() if (known, value) != (name, done)}
+
+
+def _node_of(name: bytes) -> NodeId:
+    return NodeId(name.removeprefix(_PENDING))
+
+
+def _users(ids: bytes) -> frozenset[UserId]:
+    return frozenset(UserId(ids[at : at + 32]) for at in range(0, len(ids), 32))

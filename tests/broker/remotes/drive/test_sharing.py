@@ -354,6 +354,33 @@ async def test_one_node_that_two_owners_share(tmp_path: Path) -> None:
         await mallory.close()
 
 
+async def test_a_store_that_lists_shares_which_are_none(tmp_path: Path) -> None:
+    """New keys are sealed neither for who has just lost the share nor for who never was given one, though the store
+    lists them among those who keep it."""
+    async with team(tmp_path) as t:
+        mallory = await user(t.server, t.folder, "mallory")
+        await t.share(b"alice/report")
+        store = t.alice.core.store
+        honest = store.grants
+        node = (await t.alice.place(b"alice/report")).required().id
+        (old,) = await honest(node)
+        listed = [old]
+
+        async def lying(id: NodeId) -> object:
+            return listed if id == node else await honest(id)
+
+        store.grants = lying  # type: ignore[method-assign,assignment]
+        await t.unshare(b"alice/report")
+        assert await t.bob.core.store.received() == []
+        listed[:] = [replace(old, grantee=mallory.identity.user_id, epoch=2)]
+        with pytest.raises(Tampered, match="a share with mallory that you have not made"):
+            await t.unshare(b"alice/report")
+        assert await mallory.core.store.received() == []
+        store.grants = honest  # type: ignore[method-assign]
+        assert await t.alice.sharing.resume() > 0
+        await mallory.close()
+
+
 async def test_two_owners_of_one_name(tmp_path: Path) -> None:
     """A server that lets two users have a name cannot have one of them pass for the other: neither is shown without
     the fingerprint, whose share ever comes first."""
