@@ -41,5 +41,7 @@ def errno_of(error: BaseException) -> int:
         return _REMOTE.get(type(error), errno.EIO)
     if isinstance(error, TimeoutError):
         return errno.ETIMEDOUT
+    if isinstance(error, MemoryError):
+        return errno.ENOMEM
     LOG.error("an error that nobody expected", exc_info=error)
     return errno.EIO

@@ -50,7 +50,7 @@ class Fronting:
         pending = []
         with self._display.line("pushing", None, lambda: f"{self._count()} files left"):
             for mount in self._mounts:
-                left = await self._mirrors[mount.number].writeback.flush()
+                left = await self._mirrors[mount.number].recovery.finish()
                 pending += [shown(mount.virtual(path)) for path in left]
         if os.getppid() != 1:  # as PID 1 the front stays, for the programs in the background
             _let_go()

@@ -117,12 +117,12 @@ async def _serve(
         serving = asyncio.ensure_future(dispatcher.serve())
         fronting = Fronting(front, mounts, mirrors, display)
         attending = asyncio.ensure_future(fronting.attend())
-        recovering = [asyncio.ensure_future(mirror.recovery.recover()) for mirror in mirrors.values()]
+        for mirror in mirrors.values():
+            mirror.recovery.start()
         ready()
         await serving
-        await asyncio.gather(*recovering, return_exceptions=True)
         for mirror in mirrors.values():
-            await mirror.writeback.flush()
+            await mirror.recovery.finish()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(fronting.answered.wait(), 5)
         attending.cancel()

@@ -16,6 +16,7 @@ from broker.mirror.database import COLUMNS, connect, is_damage, suspect, tidy
 from broker.mirror.marks import Marks
 from broker.mirror.records import Record, record_of_row, row_of
 from broker.mirror.shared import Generation
+from broker.mirror.usage import CLEAN
 from broker.mirror.vouching import NoVouch, Vouch
 
 Result = TypeVar("Result")
@@ -132,6 +133,16 @@ class Ledger:
             return dict.fromkeys(inos)
 
         return not inos or bool(await self._change(work))
+
+    async def doubt(self) -> None:
+        """No clean content is known to be complete any more: who needs it compares it with its digest first."""
+
+        def work(database: sqlite3.Connection) -> Known:
+            database.execute(f"UPDATE node SET hydrated = 0 WHERE {CLEAN}")
+            return {}
+
+        await self._change(work, small=False)
+        self._forget()
 
     async def dirty(self) -> list[Record]:
         """The records of all dirty nodes, from the database."""

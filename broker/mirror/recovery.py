@@ -58,9 +58,12 @@ class Recovery:
         self._tell = tell
         self._salvaged = salvaged
         self._stash = Stash(tree)
+        self._running: asyncio.Task[list[Path]] | None = None
 
     async def prepare(self) -> None:
         """Before the mirror is used: what killed sessions have left half done is not taken for what it is not."""
+        if self._generation.alone() and _is_first_since_boot(os.path.dirname(self._tree.staging)):
+            await self._ledger.doubt()  # what was fetched shortly before the power was lost may be on record alone
         for kept, ino, path in self._stash.left():
             await self._put_back(kept, ino, path)
         left = {**(self._salvaged or {}), **self._marks.left()}
@@ -68,6 +71,23 @@ class Recovery:
         if self._salvaged is not None and (await self._clear() or found):
             what = f"files that had not been pushed and were found: {found}"
             self._tell(b"", f"has lost the record of its local copies, which are fetched again; {what}")
+
+    def start(self) -> None:
+        """Begin to `recover`."""
+        self._running = asyncio.ensure_future(self.recover())
+
+    async def finish(self) -> list[Path]:
+        """Wait for the end of what was started, and push what is left of it and of this session; as `recover`."""
+        behind: list[Path] = []
+        if self._running is not None:
+            try:
+                behind = await self._running
+            except (OSError, RemoteError) as error:
+                self._tell(
+                    b"", f"may have files that an earlier session has not pushed: {error}; run seccomp-drive sync"
+                )
+        untried = set(behind) - set(self._writeback.unpushed())
+        return sorted({*untried, *await self._writeback.flush()})
 
     async def recover(self) -> list[Path]:
         """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
@@ -184,6 +204,19 @@ class Recovery:
 
     def _search(self, inos: Set[int]) -> Iterator[Found]:
         return ((path, status.st_ino, status) for path, status in self._tree.walk() if status.st_ino in inos)
+
+
+def _is_first_since_boot(directory: bytes) -> bool:
+    """Whether nobody has asked since the machine was started; its id is kept in the mirror's directory."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        now = file.read()
+    noted = os.path.join(directory, b"boot")
+    with contextlib.suppress(FileNotFoundError), open(noted, "rb") as file:
+        if file.read() == now:
+            return False
+    with open(noted, "wb") as file:
+        file.write(now)
+    return True
 
 
 def _some(walk: Iterator[Found]) -> list[Found]:

@@ -26,7 +26,8 @@ CREATE TABLE IF NOT EXISTS used (
     path BLOB NOT NULL
 );
 """
-_CLEAN = f"hydrated AND NOT dirty AND size > 0 AND (mode & {stat.S_IFMT(0o777777)}) = {stat.S_IFREG}"
+CLEAN = f"hydrated AND NOT dirty AND size > 0 AND (mode & {stat.S_IFMT(0o777777)}) = {stat.S_IFREG}"
+"""Rows of files with clean content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ class Usage:
         return await asyncio.to_thread(
             self._with,
             lambda database: int(
-                database.execute(f"SELECT total(blocks) * 512 FROM node WHERE {_CLEAN}").fetchone()[0]
+                database.execute(f"SELECT total(blocks) * 512 FROM node WHERE {CLEAN}").fetchone()[0]
             ),
         )
 
@@ -112,6 +113,6 @@ def _insert(database: sqlite3.Connection, notes: dict[int, tuple[int, Path]]) ->
 def _candidates(database: sqlite3.Connection) -> list[Candidate]:
     rows = database.execute(
         "SELECT ino, blocks * 512, coalesce(at, 0), path FROM node LEFT JOIN used USING (ino) "
-        f"WHERE {_CLEAN} ORDER BY coalesce(at, 0)"
+        f"WHERE {CLEAN} ORDER BY coalesce(at, 0)"
     )
     return [Candidate(*row) for row in rows]

@@ -230,7 +230,7 @@ class WriteBack:
     async def _settle_quietly(self, ino: int, *, unfinished: bool = False) -> None:
         try:
             await self.settle(ino, unfinished=unfinished)
-        except (RemoteError, OSError) as error:
+        except (RemoteError, OSError, MemoryError) as error:
             if ino not in self._failed:
                 self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}; it is tried again")
             self._failed[ino] = time.monotonic()
@@ -291,5 +291,7 @@ class WriteBack:
             os.close(held.anchor)
 
 
-def _reason(error: RemoteError | OSError) -> str:
+def _reason(error: RemoteError | OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
     return str((error.detail if isinstance(error, RemoteError) else error.strerror) or error)

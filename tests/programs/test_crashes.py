@@ -12,20 +12,15 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from broker.maintenance import sync
-from launcher.policy import load
-
 from . import processes
-from .sides import seccomp_drive
+from .killing import Place, children, tree_of
 from .steps import Step, Tree, after, digests, fits, found
 
 pytestmark = pytest.mark.usefixtures("drive_only")
@@ -42,46 +37,6 @@ LONGEST = 0.15
 """Seconds of work before the kill: some hundred steps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    base: Path
-
-    @property
-    def prefix(self) -> str:
-        return f"/drive-{self.base.name}"
-
-    @property
-    def share(self) -> Path:
-        return self.base / "share"
-
-    @property
-    def mount(self) -> str:
-        return f"{self.prefix}={self.share.as_uri()}"
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {
-            processes.MARK: str(self.base),
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(self.base),
-            "XDG_CACHE_HOME": str(self.base / "cache"),
-        }
-
-    def start(self, *argv: str) -> subprocess.Popen[str]:
-        command = seccomp_drive("exec", "-m", self.mount, "--", *argv)
-        return subprocess.Popen(
-            command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def sync(self) -> int:
-        return sync(load(None, [self.mount], self.environment))
-
-
 @pytest.fixture
 def place() -> Iterator[Place]:
     base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
@@ -93,18 +48,6 @@ def place() -> Iterator[Place]:
     finally:
         processes.end(base)
         shutil.rmtree(base)
-
-
-def tree_of(front: int) -> dict[str, int]:
-    """The pids of a session by what they are; the program's own is the last that was forked."""
-    (broker,) = children(front)
-    (init,) = children(broker)
-    (program,) = children(init)
-    return {"front": front, "broker": broker, "init": init, "program": program}
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def crash(place: Place, victim: str, seed: int) -> str:

@@ -122,8 +122,8 @@ def killed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def session(base: Path) -> contextlib.AbstractAsyncContextManager[Drive]:
-    return Drives(str(base / "mirror"), share(str(base / "share")), Plan())()
+def session(base: Path, plan: Plan | None = None) -> contextlib.AbstractAsyncContextManager[Drive]:
+    return Drives(str(base / "mirror"), share(str(base / "share")), plan or Plan())()
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -226,3 +226,26 @@ async def test_a_removal_was_killed_that_the_remote_has_made(killed: Path) -> No
         assert await drive.recover() == []
         assert files(killed / "share").keys() == EXPECTED.keys() - {"d/new"}
         assert not os.listdir(drive.mirror.tree.staging)
+
+
+async def test_power_was_lost(killed: Path) -> None:
+    """What is on record as complete may not be on disk: it is compared with its digest, and fetched if need be."""
+    plan = Plan()
+    async with session(killed, plan) as drive:
+        await drive.recover()
+        for name, content in EXPECTED.items():
+            assert await drive.read(name.encode()) == content
+        real = drive.mirror.tree.real(b"read")
+        before = os.stat(real)
+        with open(real, "r+b") as file:
+            file.write(bytes(len(EXPECTED["read"])))
+        os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (killed / "mirror/boot").write_text("another")
+    fetches = plan.count("read")
+    async with session(killed, plan) as drive:
+        for name, content in EXPECTED.items():
+            assert await drive.read(name.encode()) == content
+        assert plan.count("read") == fetches + 1
+    async with session(killed, plan) as drive:
+        assert await drive.read(b"read") == EXPECTED["read"]
+        assert plan.count("read") == fetches + 1

@@ -13,6 +13,7 @@ from remotes.conftest import ROOT
 from remotes.memory import Memory
 from remotes.plans import Plan
 
+from broker.mirror import pushing
 from broker.remotes.protocol import (
     NoSpace,
     Unavailable,
@@ -37,6 +38,47 @@ async def test_a_failed_push_is_the_calls_error_and_loses_nothing(drives: Drives
         assert content_of(memory, b"f") == b""
         assert await drive.flush() == []
         assert content_of(memory, b"f") == b"content"
+        assert await drive.dirty() == set()
+
+
+async def test_a_push_without_memory_is_tried_again(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a failure as any other: the file stays dirty, the user is told, and the next attempt pushes it."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"content")
+
+        async def without(*arguments: object) -> bytes:
+            raise MemoryError
+
+        monkeypatch.setattr(pushing, "digest_of", without)
+        with pytest.raises(MemoryError):
+            await drive.close(file)
+        assert await drive.flush() == [b"f"]
+        assert any("not enough memory" in line for line in drive.said)
+        monkeypatch.undo()
+        assert await drive.flush() == []
+        assert content_of(memory, b"f") == b"content"
+
+
+async def test_recovery_gives_up_on_a_remote_that_is_away(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """After some failures the rest is not tried, but named; few files are held. All go when the remote is back."""
+    names = sorted(b"%d" % number for number in range(150))
+    async with drives() as drive:
+        for name in names:
+            await drive.write(name, b"")
+        await settled(drive)
+        for name in names:
+            await drive.mirror._ledger.mark_dirty(os.stat(drive.mirror.tree.real(name)).st_ino)
+            os.truncate(drive.mirror.tree.real(name), 3)
+    async with drives() as drive:
+        plan.disconnect()
+        assert await drive.recover() == names
+        assert len(drive.mirror.writeback.held()) < 100
+        plan.connect()
+        assert await drive.recover() == []
+        assert all(content_of(memory, name) == bytes(3) for name in names)
         assert await drive.dirty() == set()
 
 

@@ -1,0 +1,60 @@
+"""A drive whose session's processes a test can get at, and run into trouble."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.maintenance import sync
+from launcher.policy import load
+
+from . import processes
+from .sides import seccomp_drive
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    base: Path
+
+    @property
+    def prefix(self) -> str:
+        return f"/drive-{self.base.name}"
+
+    @property
+    def share(self) -> Path:
+        return self.base / "share"
+
+    @property
+    def mount(self) -> str:
+        return f"{self.prefix}={self.share.as_uri()}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            processes.MARK: str(self.base),
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.base),
+            "XDG_CACHE_HOME": str(self.base / "cache"),
+        }
+
+    def start(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """`argv` under `exec`."""
+        command = seccomp_drive("exec", "-m", self.mount, "--", *argv)
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
+
+    def sync(self) -> int:
+        return sync(load(None, [self.mount], self.environment))
+
+
+def tree_of(front: int) -> dict[str, int]:
+    """The pids of a session by what they are; the program's own is the last that was forked."""
+    (broker,) = children(front)
+    (init,) = children(broker)
+    (program,) = children(init)
+    return {"front": front, "broker": broker, "init": init, "program": program}
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
