@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from broker.errors import SetupError
-from broker.remotes.protocol import (
-    Attributes,
-    Capabilities,
-    Changes,
-    Entry,
-    Path,
-    Remote,
-    Space,
-    Step,
-    Version,
-    unseen,
-)
+from broker.remotes.around import Around
+from broker.remotes.protocol import Attributes, Changes, Entry, Path, Remote, Step, Version, unseen
 from broker.remotes.registry import SCHEMES as RELEASED
 from broker.remotes.registry import Factory, open_remote
 from broker.settings import RemoteSettings
@@ -31,29 +22,22 @@ from .plans import Moment, Passing
 _T = TypeVar("_T")
 
 
-class Faulty:
+class Faulty(Around):
     """Each operation of `remote` passes `plan` before it, between its pages, and after it."""
 
     def __init__(self, remote: Remote, plan: Passing) -> None:
-        self._remote = remote
+        super().__init__(remote)
         self._plan = plan
-
-    @property
-    def capabilities(self) -> Capabilities:
-        return self._remote.capabilities
-
-    async def stat(self, path: Path) -> Attributes:
-        return await self._pass("stat", path, lambda: self._remote.stat(path))
 
     async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
         async with self._plan.passing("list", path) as passage:
-            async for page in self._remote.list(path):
+            async for page in super().list(path):
                 yield page
                 await passage.reach(Moment.BETWEEN)
             await passage.reach(Moment.AFTER)
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
-        return await self._pass("read", path, lambda: self._remote.read(path, version, offset, length))
+        return await self._pass(path, super().read(path, version, offset, length))
 
     async def write(
         self,
@@ -65,60 +49,18 @@ class Faulty:
         durable: bool = True,
         step: Step = unseen,
     ) -> Attributes:
-        return await self._pass(
-            "write", path, lambda: self._remote.write(path, source, base, changes, durable=durable, step=step)
-        )
-
-    async def mkdir(self, path: Path, changes: Changes) -> Attributes:
-        return await self._pass("mkdir", path, lambda: self._remote.mkdir(path, changes))
-
-    async def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
-        return await self._pass("symlink", path, lambda: self._remote.symlink(path, target, changes))
-
-    async def readlink(self, path: Path) -> bytes:
-        return await self._pass("readlink", path, lambda: self._remote.readlink(path))
-
-    async def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
-        return await self._pass("mknod", path, lambda: self._remote.mknod(path, mode, rdev, changes))
-
-    async def link(self, existing: Path, path: Path) -> Attributes:
-        return await self._pass("link", path, lambda: self._remote.link(existing, path))
-
-    async def remove(self, path: Path) -> None:
-        await self._pass("remove", path, lambda: self._remote.remove(path))
-
-    async def rmdir(self, path: Path) -> None:
-        await self._pass("rmdir", path, lambda: self._remote.rmdir(path))
-
-    async def rename(self, old: Path, new: Path, *, replace: bool = True) -> Attributes:
-        return await self._pass("rename", new, lambda: self._remote.rename(old, new, replace=replace))
-
-    async def exchange(self, one: Path, other: Path) -> None:
-        await self._pass("exchange", other, lambda: self._remote.exchange(one, other))
-
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
-        return await self._pass("set_attributes", path, lambda: self._remote.set_attributes(path, changes))
+        return await self._pass(path, super().write(path, source, base, changes, durable=durable, step=step))
 
     async def authorize(self, path: Path) -> None:
         await self._remote.authorize(path)
 
-    async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
-        return await self._pass("get_xattrs", path, lambda: self._remote.get_xattrs(path))
-
-    async def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
-        return await self._pass("set_xattr", path, lambda: self._remote.set_xattr(path, name, value))
-
-    async def space(self) -> Space:
-        return await self._pass("space", b"", lambda: self._remote.space())
-
-    async def close(self) -> None:
-        await self._remote.close()
-
-    async def _pass(self, operation: str, path: Path, act: Callable[[], Awaitable[_T]]) -> _T:
-        async with self._plan.passing(operation, path) as passage:
-            result = await act()
-            await passage.reach(Moment.AFTER)
-            return result
+    async def _pass(self, path: Path, work: Coroutine[Any, Any, _T]) -> _T:
+        """`work` is called as its operation is. One that the plan does not let through is never awaited."""
+        with contextlib.closing(work):
+            async with self._plan.passing(work.__name__, path) as passage:
+                result = await work
+                await passage.reach(Moment.AFTER)
+                return result
 
 
 def open_faulty(settings: RemoteSettings) -> Faulty:
