@@ -391,7 +391,8 @@ async def test_two_owners_of_one_name(tmp_path: Path) -> None:
         second = new_identity("alice", t.alice.identity.server, t.alice.identity.server_id)
         keys = place.required().keys
         another = seal_grant(second, t.bob.identity.record, grant.node, keys, Right.READ, 1, b"report")
-        store = t.bob.core.store
+        other = open_served(place_of(t.server, t.folder, "bob", "other"), {})  # who has seen neither
+        store = other.core.store
         honest = store.user
 
         async def both() -> object:
@@ -403,10 +404,10 @@ async def test_two_owners_of_one_name(tmp_path: Path) -> None:
             return await honest(wanted)
 
         store.received, store.user = both, of  # type: ignore[method-assign,assignment]
-        await t.refresh(t.bob)
         owners = (t.alice.identity, second)
         shown = {f"alice@{fingerprint_text(owner.user_id)}".encode() for owner in owners}
-        assert {*await names_in(t.bob.remote, b"")} == {b"bob", *shown}
+        assert {*await names_in(other.remote, b"")} == {b"bob", *shown}
+        await other.close()
 
 
 async def test_a_share_with_an_epoch_that_cannot_be(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
