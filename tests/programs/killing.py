@@ -40,12 +40,19 @@ class Place:
 
     def start(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
         """`argv` under `exec`."""
-        command = seccomp_drive("exec", "-m", self.mount, "--", *argv)
+        command = seccomp_drive("exec", "-p", self.policy(), "-m", self.mount, "--", *argv)
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.environment, stdin=stdin, stdout=pipe, stderr=pipe, text=True)
 
     def sync(self) -> int:
-        return sync(load(None, [self.mount], self.environment))
+        return sync(load(self.policy(), [self.mount], self.environment))
+
+    def policy(self, limit: int | None = None) -> str:
+        """The policy file; with `limit`, it sets that many bytes for the cache from now on."""
+        path = self.base / "policy.toml"
+        if limit is not None or not path.exists():
+            path.write_text(f"[cache]\nlimit = {limit or 10 << 30}\n")
+        return str(path)
 
 
 def tree_of(front: int) -> dict[str, int]:
