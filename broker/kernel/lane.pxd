@@ -28,7 +28,6 @@ cdef extern from "src/rows.h":
         row_path paths[2]
         bint opens
         bint socket
-        bint enters
         bint relinks
         uint8_t follows
         uint8_t flags_argument

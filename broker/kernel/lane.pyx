@@ -55,7 +55,6 @@ cdef int fill_row(row *target, source) except -1:
     target.flags = traits.flags
     target.opens = traits.opens
     target.socket = traits.socket
-    target.enters = traits.enters
     target.relinks = traits.relinks
     target.shows = traits.shows
     target.output = traits.output

@@ -40,8 +40,6 @@ class Traits:
     """May open a folder for listing."""
     socket: bool = False
     """Takes a sockaddr in its second argument, the length in its third."""
-    enters: bool = False
-    """Changes the working directory to a path."""
     relinks: bool = False
     """Afterwards a path may lead somewhere else."""
     shows: Shows = Shows.NOTHING
@@ -105,7 +103,6 @@ def traits_of(row: Row) -> Traits:
         flags,
         opens=row.name in _OPENS,
         socket=row.name in _SOCKETS,
-        enters=row.name == "chdir",
         relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
         shows=shows,
         output=output,

@@ -8,13 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+enum { IN_PASSING = 4 };
 
 /* 0 or -errno. */
 static int root_at(const char *path, struct root *root)
@@ -58,13 +57,17 @@ static bool hidden(long error)
     return error == -EACCES || error == -EPERM;
 }
 
-/* The calls of a process that nobody may look into are the kernel's; the broker learns of the first. Not of those that
- * programs make between a change of their ids and an execve: these are many, and readable as soon as that is done. */
-static bool first_hidden(struct court *court, const struct row *row, long error)
+/* The calls of a process that nobody may look into are the kernel's, and once the broker is told. Not of the few that
+ * su(1) and its like make between a change of their ids and an execve, after which they can be read again. */
+static bool stays_hidden(struct court *court, struct trapped *trapped, long error)
 {
-    if (!hidden(error) || row->trap == TRAP_EXEC || row->enters)
+    if (!hidden(error) || trapped->row->trap == TRAP_EXEC)
         return false;
-    return !atomic_exchange(&court->hidden, true);
+    pid_t tid = trapped->notification.pid;
+    struct unread *unread = &trapped->unread[tid % (sizeof trapped->unread / sizeof *trapped->unread)];
+    if (unread->tid != tid)
+        *unread = (struct unread){.tid = tid};
+    return ++unread->calls > IN_PASSING && !atomic_exchange(&court->hidden, true);
 }
 
 static bool descriptor_concerns(struct court *court, struct trapped *trapped, int fd)
@@ -73,7 +76,7 @@ static bool descriptor_concerns(struct court *court, struct trapped *trapped, in
         return false;
     char target[PATH_LIMIT];
     long length = tracee_base(&trapped->kept, trapped->notification.pid, fd, target, PATH_LIMIT);
-    return length < 0 ? first_hidden(court, trapped->row, length) : within(&court->prefixes.mirrors, target, length);
+    return length < 0 ? stays_hidden(court, trapped, length) : within(&court->prefixes.mirrors, target, length);
 }
 
 static bool followed(const struct row *row, const __u64 *args, const char *path, size_t length)
@@ -201,24 +204,6 @@ static bool path_concerns(struct court *court, struct trapped *trapped, int inde
                           : relative_concerns(court, &question, fd, path, length);
 }
 
-/* The name in a sockaddr_un (unix(7)), or an error where the address is another one. */
-static long read_socket_name(const struct seccomp_notif *notification, char *path)
-{
-    struct sockaddr_un address;
-    size_t size = (uint32_t)notification->data.args[2], head = offsetof(struct sockaddr_un, sun_path);
-    if (size <= head || size > sizeof address)
-        return -EINVAL;
-    long got = tracee_read(notification->pid, notification->data.args[1], &address, size);
-    if (got < 0)
-        return got;
-    if ((size_t)got < size || address.sun_family != AF_UNIX || !address.sun_path[0])
-        return -EINVAL;
-    size_t length = strnlen(address.sun_path, size - head);
-    memcpy(path, address.sun_path, length);
-    path[length] = 0;
-    return length;
-}
-
 /* Whether the call is decided already: true in *concerns when the broker must read what we may not. */
 static bool read_paths(struct court *court, struct trapped *trapped, bool *concerns)
 {
@@ -228,10 +213,11 @@ static bool read_paths(struct court *court, struct trapped *trapped, bool *conce
     bool broken = false;
     trapped->path_count = row->socket ? 1 : row->path_count;
     for (int index = 0; index < trapped->path_count; index++) {
-        uint64_t address = row->socket ? notification->data.args[1] : notification->data.args[row->paths[index].path];
+        const __u64 *args = notification->data.args;
+        uint64_t address = args[row->socket ? 1 : row->paths[index].path];
         long length = -EFAULT;
         if (row->socket)
-            length = read_socket_name(notification, trapped->paths[index]);
+            length = tracee_read_socket_name(notification->pid, address, args[2], trapped->paths[index]);
         else if (address)
             length = tracee_read_string(notification->pid, address, trapped->paths[index], PATH_LIMIT);
         trapped->lengths[index] = length;
@@ -239,7 +225,7 @@ static bool read_paths(struct court *court, struct trapped *trapped, bool *conce
         broken |= length < 0 && (address || row->socket);
     }
     /* A bad pointer: the kernel has the right errno, unless it would look up the other path first. */
-    *concerns = refused ? first_hidden(court, row, refused) : broken && trapped->path_count > 1;
+    *concerns = refused ? stays_hidden(court, trapped, refused) : broken && trapped->path_count > 1;
     return refused || broken;
 }
 

@@ -32,10 +32,16 @@ struct court { /* what all decisions share */
     struct root root;
 };
 
+struct unread { /* how many calls of a thread could not be read */
+    pid_t tid;
+    unsigned calls;
+};
+
 struct trapped {
     struct seccomp_notif notification;
     const struct row *row;
-    struct kept kept; /* these two live on from call to call */
+    struct unread unread[8]; /* these three live on from call to call */
+    struct kept kept;
     struct callers callers;
     bool own; /* the caller acts as we do; false says nothing */
     int path_count;

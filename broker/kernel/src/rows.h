@@ -32,7 +32,6 @@ struct row {
     } paths[2];
     bool opens;        /* may open a folder for listing */
     bool socket;       /* a sockaddr in the second argument, its length in the third */
-    bool enters;       /* changes the working directory to a path */
     bool relinks;      /* what was learned of links may be wrong afterwards */
     uint8_t follows;   /* whether the last component is followed: by itself, or by the flags in an argument */
     uint8_t flags_argument;

@@ -6,9 +6,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, PAGES_AT_ONCE = 16, FIRST_PIECE = 256, PROC_NAME = 64 };
@@ -115,6 +118,23 @@ long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit)
         done += got;
     }
     return -ENAMETOOLONG;
+}
+
+long tracee_read_socket_name(pid_t tid, uint64_t pointer, uint32_t size, char *path)
+{
+    struct sockaddr_un address;
+    size_t head = offsetof(struct sockaddr_un, sun_path);
+    if (size <= head || size > sizeof address)
+        return -EINVAL;
+    long got = tracee_read(tid, pointer, &address, size);
+    if (got < 0)
+        return got;
+    if ((size_t)got < size || address.sun_family != AF_UNIX || !address.sun_path[0])
+        return -EINVAL;
+    size_t length = strnlen(address.sun_path, size - head);
+    memcpy(path, address.sun_path, length);
+    path[length] = 0;
+    return length;
 }
 
 static int mem_write(pid_t tid, uint64_t address, const char *data, size_t length)

@@ -13,6 +13,9 @@ long tracee_read(pid_t tid, uint64_t address, void *buffer, size_t length);
 /* Length of the string without its NUL; -ENAMETOOLONG when `limit` bytes hold none; -EFAULT, -EPERM, -ESRCH. */
 long tracee_read_string(pid_t tid, uint64_t address, char *buffer, size_t limit);
 
+/* Length of the name in the sockaddr_un (unix(7)) of `size` bytes at `pointer`; -EINVAL for another address. */
+long tracee_read_socket_name(pid_t tid, uint64_t pointer, uint32_t size, char *path);
+
 /* 0 when all bytes were written, or -errno. */
 int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length);
 
