@@ -1,4 +1,4 @@
-"""The command line: seccomp-drive exec, check, status and sync."""
+"""The command line: seccomp-drive exec, check, status and sync; the drive's own commands are modules beside it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ seccomp-drive status [-p POLICY]     mirrors: size; the files that are not pushe
 seccomp-drive sync [-p POLICY]       push what a crash left behind
 seccomp-drive serve --meta URL --blobs URL [--listen HOST:PORT]...   an encrypted drive for a team
 seccomp-drive invite --meta URL      an invitation to register there
+seccomp-drive register URL --home /NAME          become a user of it: writes a key file and a ready policy
+seccomp-drive share PATH USER@FINGERPRINT [--write] | unshare PATH USER      let others read or write
+seccomp-drive find PATH              all names below a folder of an encrypted drive, at once
+seccomp-drive fsck | gc [PREFIX]     check a drive; delete what no file refers to any more
+seccomp-drive key show | passphrase | recover | pin | accept-rollback        identities: --help says more
 
   -p, --policy POLICY               the policy file; otherwise $SECCOMP_DRIVE_POLICY, then
                                     $XDG_CONFIG_HOME/seccomp-drive/policy.toml,
@@ -42,7 +47,7 @@ The exit status is that of CMD; 128+N when signal N ended it; 125 when seccomp-d
 """
 
 _COMMANDS = ("exec", "check", "status", "sync")
-_DRIVE_COMMANDS = ("invite", "serve")
+_DRIVE_COMMANDS = ("find", "fsck", "gc", "invite", "key", "register", "serve", "share", "unshare")
 """Each a module of launcher/commands with options of its own."""
 _WITH_VALUE = {"-p": "policy", "--policy": "policy", "-m": "mount", "--mount": "mount"}
 
@@ -158,10 +163,13 @@ def _drive(command: str, words: Sequence[str]) -> int:
     from importlib import import_module
 
     from broker.drive.errors import DriveError
+    from broker.errors import SetupError
+    from broker.remotes.protocol import RemoteError
+    from launcher.document import PolicyError
 
     try:
         return int(import_module(f"launcher.commands.{command}").run(words))
-    except (UsageError, DriveError) as error:
+    except (UsageError, PolicyError, SetupError, DriveError, RemoteError) as error:
         say(str(error))
         return FAILED
     except KeyboardInterrupt:

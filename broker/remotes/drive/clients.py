@@ -64,5 +64,9 @@ class Client:
         tree, rest = await self.tree(path)
         return await tree.places.place(rest)
 
+    def inside(self, path: Path) -> Path:
+        """A path of the user's own tree, as the root of the server's view or of the drive has it."""
+        return b"/".join(part for part in (self.identity.name.encode() if self.view else b"", path) if part)
+
     async def close(self) -> None:
         await self.remote.close()

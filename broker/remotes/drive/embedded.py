@@ -10,9 +10,10 @@ import os
 from collections.abc import Iterator, Mapping
 
 from broker.drive.blobs.opening import open_blobs
-from broker.drive.format.identity import new_identity, valid_user_name
-from broker.drive.keyring import create_key_file, load_identity
-from broker.drive.metadata.store import open_store
+from broker.drive.errors import NameTaken
+from broker.drive.format.identity import Identity, new_identity, valid_user_name
+from broker.drive.keyring import KeyringError, create_key_file, load_identity
+from broker.drive.metadata.store import SqlStore, open_store
 from broker.drive.passphrases import Passphrases
 from broker.remotes.drive.clients import Client, Owning
 from broker.remotes.drive.core import Core
@@ -34,7 +35,7 @@ def open_embedded(where: Embedded, environ: Mapping[str, str]) -> Client:
             if not os.path.lexists(where.key):
                 asyncio.run(_create(where))
     identity = load_identity(where.key, Passphrases(environ, where.passphrase_file).existing)
-    store = asyncio.run(open_store(where.metadata, signed=None))
+    store = asyncio.run(_open(where, identity))
     core = Core(store.for_user(identity.user_id), open_blobs(where.blobs), Memory(where.memory))
     root = home_of(core.walk, identity)
 
@@ -59,15 +60,37 @@ def _alone(where: Embedded) -> Iterator[None]:
 
 
 async def _create(where: Embedded) -> None:
-    """A drive, and the key to it. What a crash in between leaves in the database is a user without a key."""
+    """A key file, and then its user: in this order, since a user without a key could never be reached."""
     store = await open_store(where.metadata, create=True)
     try:
         identity = new_identity(_name(), "", await store.accounts.server_id())
-        await store.accounts.register(identity.record.encode(), new_home(identity, os.getuid(), os.getgid()))
+        create_key_file(where.key, identity, None)
+        await _register(store, identity)
+    except NameTaken:
+        os.unlink(where.key)
+        raise KeyringError(
+            f"there is a drive in {where.folder}, but its key {where.key} is gone: put a copy of it there, restore "
+            "it with seccomp-drive key recover, or move the folder away for a new drive"
+        ) from None
     finally:
         await store.close()
-    create_key_file(where.key, identity, None)
     tell(f"made an encrypted drive in {where.folder}; keep a copy of its key, {where.key}: without it all is lost")
+
+
+async def _open(where: Embedded, identity: Identity) -> SqlStore:
+    """The store, in which the user is registered if that was interrupted."""
+    store = await open_store(where.metadata, signed=None)
+    try:
+        if not await store.for_user(identity.user_id).nodes([identity.home]):
+            await _register(store, identity)
+    except BaseException:
+        await store.close()
+        raise
+    return store
+
+
+async def _register(store: SqlStore, identity: Identity) -> None:
+    await store.accounts.register(identity.record.encode(), new_home(identity, os.getuid(), os.getgid()))
 
 
 def _make_private(folder: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from broker.drive.errors import Denied, Missing, NodeChanged
@@ -76,6 +76,21 @@ class Sharing:
         epoch = node.stored.node.epoch
         grant = seal_grant(self._identity, grantee, node.id, node.keys, right, epoch, place.name)
         await self._core.commits.commit(PutGrant(grant), durable=True)
+
+    async def shared(self, node: Held) -> Sequence[tuple[PublicRecord, Right]]:
+        """With whom the node itself is shared."""
+        found = []
+        for grant in await self._core.store.grants(node.id):
+            user = await self._core.store.user(grant.grantee)
+            found.append((decode_record(user.record, expected=grant.grantee), grant.right))
+        return found
+
+    async def grantee(self, node: Held, name: str, user: UserId | None) -> UserId:
+        """The user of that name with whom the node is shared. Missing when there is none."""
+        for record, _ in await self.shared(node):
+            if record.name == name and user in (None, record.user_id):
+                return record.user_id
+        raise Missing(f"it is not shared with {name}: see seccomp-drive share PATH")
 
     async def unshare(self, place: Place, grantee: UserId) -> int:
         """Take a share back. At once the server refuses the grantee; then all keys below are changed, so that nothing

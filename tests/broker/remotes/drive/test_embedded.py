@@ -92,6 +92,7 @@ async def test_a_drive_in_a_folder(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda home: (home / "identity.key").write_text("seccomp-drive key 1\n"), "cut off or damaged"),
+        (lambda home: (home / "identity.key").unlink(), "its key .* is gone: .* key recover"),
         (lambda home: (home / "identity.key").chmod(0o644), "others can read the key file"),
         (lambda home: (home / "metadata.sqlite").unlink(), "database"),
         (lambda home: (home / "metadata.sqlite").write_bytes(b"x" * 10_000), "database"),
