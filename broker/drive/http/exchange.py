@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,7 +41,15 @@ class Exchange:
     async def __call__(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | memoryview | None, most: int
     ) -> Answer:
-        """The answer, of at most `most` bytes. Lost when there is none, Unreachable when there cannot be one."""
+        """The answer, of at most `most` bytes. Lost when there is none, Unreachable when there cannot be one.
+
+        httpx wants to begin and end in one task, and a caller that was started eagerly has none before its first wait.
+        """
+        return await asyncio.ensure_future(self._exchange(method, url, headers, body, most))
+
+    async def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes | memoryview | None, most: int
+    ) -> Answer:
         content = bytes(body) if isinstance(body, memoryview) else body
         sent = {"accept-encoding": "identity", "user-agent": "seccomp-drive", **headers}
         self._client.cookies.clear()

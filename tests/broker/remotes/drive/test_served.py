@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from broker import eager
 from broker.drive.errors import NameTaken
 from broker.drive.keyring import KeyringError
 from broker.remotes.drive.served import join, open_served
@@ -116,3 +117,20 @@ async def test_one_user_on_two_machines(tmp_path: Path) -> None:
         assert await names_in(home.remote, b"alice") == [b"g"]
         await home.close()
         await office.close()
+
+
+async def test_a_call_that_is_started_without_a_task(tmp_path: Path) -> None:
+    """As the dispatcher does it, to save a task where nothing has to be waited for."""
+    async with serving(tmp_path) as server:
+        alice = await user(server, tmp_path, "alice")
+        found: list[Attributes] = []
+
+        async def look() -> None:
+            found.append(await alice.remote.stat(b"alice"))
+
+        for _ in range(3):
+            task = eager.start(look())
+            assert task is not None
+            await task
+        assert len(found) == 3
+        await alice.close()
