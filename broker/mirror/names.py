@@ -12,6 +12,7 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
+from broker.mirror.arriving import Arriving
 from broker.mirror.digests import EMPTY_DIGEST
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
@@ -36,6 +37,7 @@ class Names:
         self._lookup = lookup
         self._twins = twins
         self._stash = Stash(tree)
+        self._arriving = Arriving()
 
     async def create(self, path: Path, act: Act, *, dirty: bool) -> int:
         """Make a new file: `act` opens it with O_CREAT|O_EXCL. It is empty on the remote when this returns.
@@ -43,6 +45,7 @@ class Names:
         The broker's descriptor of it; `dirty` when it is open for writing. FileExistsError when the mirror or the
         remote has the name by now.
         """
+        await self._arriving.above(path)
         async with self._lookup.changing(path):
             file = self._tree.run(act, path)
             attributes = None
@@ -85,6 +88,8 @@ class Names:
 
     async def link(self, existing: Path, path: Path, act: ActTwice) -> int:
         self._require(self._remote.capabilities.hard_links)
+        await self._arriving.above(existing)
+        await self._arriving.above(path)
         async with self._lookup.changing(existing, path):
             result = self._tree.run(act, existing, path)
             try:
@@ -109,8 +114,10 @@ class Names:
 
     async def rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         """rename(2). What is being pushed from below a folder is finished first: it would lose its way."""
+        await self._arriving.above(old)
+        await self._arriving.above(new)
         async with self._lookup.changing(old, new, below=True):
-            with self._tree.pinned(new):
+            with self._tree.pinned(new), self._arriving.at(*{old, new}):
                 return await self._rename(old, new, act, replace=replace, exchange=exchange)
 
     async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
@@ -162,13 +169,15 @@ class Names:
     async def _make(
         self, path: Path, act: Act, make: Callable[[Changes], Awaitable[Attributes]], *, empty: bool = False
     ) -> int:
+        await self._arriving.above(path)
         async with self._lookup.changing(path):
             result = self._tree.run(act, path)
             attributes = None
             try:
                 changes = self._changes(os.lstat(self._tree.real(path)))
                 self._tree.drop_set_id(path)
-                attributes = await make(changes)
+                with self._arriving.at(path):
+                    attributes = await make(changes)
                 await self._lookup.learn(path, attributes, digest=EMPTY_DIGEST if attributes.is_regular else None)
             except BaseException as error:
                 self._undo(path, lambda: self._tree.remove(path))

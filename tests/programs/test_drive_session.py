@@ -92,7 +92,7 @@ def test_what_the_old_system_could_not_do(office: Office, build: Build) -> None:
         f"mkdir -p sommelier:/alice/{long}; echo deep > sommelier:/alice/{long}/f; cat sommelier:/alice/{long}/f"
     )
     program = build("walker.go")
-    walked = alice.run(str(program), "sommelier:/alice/new", status=0)
+    walked = alice.run(str(program), "sommelier:/alice/new", "20")
     assert b"c" in walked
     alice.shell(
         "head -c 104857600 /dev/urandom > big; cp big sommelier:/alice/big; cmp big sommelier:/alice/big; rm big;"

@@ -43,7 +43,7 @@ class Exchange:
     ) -> Answer:
         """The answer, of at most `most` bytes. Lost when there is none, Unreachable when there cannot be one.
 
-        httpx wants to begin and end in one task, and a caller that was started eagerly has none before its first wait.
+        httpx wants to begin and end in one task; a caller that was started eagerly has none before its first wait.
         """
         return await asyncio.ensure_future(self._exchange(method, url, headers, body, most))
 

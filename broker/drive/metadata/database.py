@@ -44,7 +44,10 @@ class Database:
         self._driver_error = _driver_error(self.engine.dialect)
         self._begin = _begin_sqlite if self.engine.dialect.name == "sqlite" else _begin_postgresql
         self._modes = {mode: _with_mode(self.engine, mode) for mode in Mode}
-        self._threads = ThreadPoolExecutor(_threads(self.engine), thread_name_prefix="metadata")
+        self._threads = ThreadPoolExecutor(_THREADS[self.engine.dialect.name], "metadata")
+        # SQLite has one writer at a time, whom the others await by sleeping, in no order and in the way of readers.
+        alone = self.engine.dialect.name == "sqlite"
+        self._writer = ThreadPoolExecutor(1, "metadata-writer") if alone else self._threads
 
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work(connection, ...)` on a snapshot. Raises DriveError only."""
@@ -62,7 +65,8 @@ class Database:
 
     async def _on_thread(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, self._attempts, mode, work)
+        threads = self._threads if mode is Mode.READ else self._writer
+        return await loop.run_in_executor(threads, self._attempts, mode, work)
 
     def _attempts(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         for attempt in range(1, _ATTEMPTS):
@@ -85,7 +89,8 @@ class Database:
 
     async def close(self) -> None:
         """After the transactions under way."""
-        await asyncio.to_thread(self._threads.shutdown)
+        for threads in (self._threads, self._writer):
+            await asyncio.to_thread(threads.shutdown)
         self.engine.dispose()
 
 
@@ -112,7 +117,7 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         connect_args={"timeout": _BUSY},
-        pool_size=_THREADS["sqlite"],
+        pool_size=_THREADS["sqlite"] + 1,
         pool_use_lifo=True,
     )
     event.listen(engine, "connect", _prepare_sqlite)
@@ -189,10 +194,6 @@ def _wrapped(connection: Connection, error: Any) -> exc.DBAPIError:
     wrapped = exc.DBAPIError.instance(None, None, error, driver_error, connection_invalidated=lost)
     assert isinstance(wrapped, exc.DBAPIError)
     return wrapped
-
-
-def _threads(engine: Engine) -> int:
-    return _THREADS[engine.dialect.name]
 
 
 _AGAIN = {"40001", "40P01"}

@@ -184,3 +184,41 @@ async def test_an_inode_number_that_is_used_again_has_no_past(drives: Drives, me
             assert await drive.read(b"h") == b"x%d" % turn
             await drive.rmdir(b"d")
         assert await drive.flush() == []
+
+
+@pytest.mark.parametrize("how", ["mkdir", "rename"])
+async def test_a_folder_on_its_way_to_the_remote(drives: Drives, memory: Memory, plan: Plan, how: str) -> None:
+    """It is there for programs before the remote has it: what they make in it waits, and is no error."""
+    async with drives() as drive:
+        await drive.mkdir(b"old")
+        gate = plan.hold(how)
+        making = asyncio.ensure_future(drive.mkdir(b"d") if how == "mkdir" else drive.rename(b"old", b"d"))
+        await gate.reached
+        inside = [asyncio.ensure_future(work) for work in (drive.write(b"d/f", b"x"), drive.mkdir(b"d/e"))]
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in inside)
+        gate.open()
+        await asyncio.gather(making, *inside)
+        assert await drive.names(b"d") == {b"e", b"f"}
+    assert content_of(memory, b"d/f") == b"x"
+
+
+@pytest.mark.parametrize("how", ["rename", "remove"])
+async def test_a_listing_brings_back_no_name_on_its_way_out(
+    drives: Drives, memory: Memory, plan: Plan, how: str
+) -> None:
+    """The remote still lists what a program has renamed or removed, until it is told: the name stays free."""
+    await store(memory, b"d/f", b"x")
+    await store(memory, b"d/g", b"y")
+    async with drives(ttl=0) as drive:
+        await drive.names(b"d")
+        gate = plan.hold(how)
+        going = asyncio.ensure_future(drive.rename(b"d/f", b"d/h") if how == "rename" else drive.unlink(b"d/f"))
+        await gate.reached
+        listing = asyncio.ensure_future(drive.names(b"d"))
+        await asyncio.sleep(0.02)
+        assert not os.path.lexists(drive.mirror.tree.real(b"d/f"))
+        gate.open()
+        await going
+        assert b"f" not in await listing
+        await drive.symlink(b"d/f", b"target")

@@ -1,4 +1,4 @@
-// A static Go program: many goroutines walk, read and write below the folder given, while signals preempt them.
+// A static Go program: 200 goroutines, or as many as said, work below the folder given, while signals preempt them.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sort"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -80,11 +81,16 @@ func work(top string, n int) {
 }
 
 func main() {
-	top := os.Args[1]
+	top, count := os.Args[1], 200
+	if len(os.Args) > 2 {
+		var err error
+		count, err = strconv.Atoi(os.Args[2])
+		must(err)
+	}
 	stop := make(chan struct{})
 	spin(stop)
 	var group sync.WaitGroup
-	for n := 0; n < 200; n++ {
+	for n := 0; n < count; n++ {
 		group.Add(1)
 		go func(n int) {
 			defer group.Done()
