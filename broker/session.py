@@ -25,6 +25,7 @@ from broker.mirror.eviction import Eviction, Limits
 from broker.mirror.mirror import Mirror
 from broker.mirror.vouching import Vouch
 from broker.namespace.mounts import Mount, Mounts
+from broker.private import make_private
 from broker.progress import Display, Progress
 from broker.remotes.checking import Checked
 from broker.remotes.protocol import BadAnswer, Path, Remote, RemoteError
@@ -181,7 +182,7 @@ async def _mirror(
         raise SetupError(f"{shown}: {error.detail or error}; check the remote and your access to it") from error
     directory = mirror_directory(settings, mount)
     try:
-        _make_private(directory)
+        make_private(directory)
         mirror = Mirror(
             directory,
             remote,
@@ -203,15 +204,6 @@ async def _mirror(
 def _virtual(mount: MountSettings, path: Path) -> str:
     """The path as programs know it."""
     return shown(mount.prefix + b"/" + path if path else mount.prefix)
-
-
-def _make_private(directory: str) -> None:
-    """Make a folder and those above it for the user alone: makedirs(3) gives its mode to the last one only."""
-    umask = os.umask(0o077)
-    try:
-        os.makedirs(directory, exist_ok=True)
-    finally:
-        os.umask(umask)
 
 
 def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:

@@ -14,7 +14,7 @@ from broker.errors import SetupError
 from broker.fronting import listed
 from broker.remotes.file import FileRemote
 from broker.remotes.registry import SCHEMES, Factory
-from broker.session import _make_private, mirror_directory, mirrors_of
+from broker.session import mirror_directory, mirrors_of
 from broker.settings import MountSettings, RemoteSettings, Settings
 
 
@@ -92,15 +92,3 @@ def test_a_long_list_is_cut_off_with_its_count() -> None:
     assert len(told) < 61_000
     assert shown == pending[: len(shown)]
     assert last == f"and {1000 - len(shown)} more"
-
-
-def test_the_cache_and_all_above_it_are_private(tmp_path: Path) -> None:
-    """Folders that are made for the cache are the user's alone, whatever the umask; who could write there could
-    put another mirror in place."""
-    umask = os.umask(0)
-    try:
-        _make_private(str(tmp_path / "a/b/c"))
-    finally:
-        os.umask(umask)
-    for folder in ("a", "a/b", "a/b/c"):
-        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700

@@ -15,6 +15,7 @@ from broker.drive.format.identity import Identity, new_identity, valid_user_name
 from broker.drive.keyring import KeyringError, create_key_file, load_identity
 from broker.drive.metadata.store import SqlStore, open_store
 from broker.drive.passphrases import Passphrases
+from broker.private import make_private
 from broker.remotes.drive.clients import Client, Owning
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.home import new_home
@@ -50,7 +51,7 @@ def open_embedded(where: Embedded, environ: Mapping[str, str]) -> Client:
 def _alone(where: Embedded) -> Iterator[None]:
     """While no other session makes the same drive."""
     for folder in (where.folder, os.path.dirname(where.key)):
-        _make_private(folder)
+        make_private(folder)
     lock = os.open(where.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -91,14 +92,6 @@ async def _open(where: Embedded, identity: Identity) -> SqlStore:
 
 async def _register(store: SqlStore, identity: Identity) -> None:
     await store.accounts.register(identity.record.encode(), new_home(identity, os.getuid(), os.getgid()))
-
-
-def _make_private(folder: str) -> None:
-    umask = os.umask(0o077)
-    try:
-        os.makedirs(folder, exist_ok=True)
-    finally:
-        os.umask(umask)
 
 
 def _name() -> str:
