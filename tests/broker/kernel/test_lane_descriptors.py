@@ -89,6 +89,7 @@ def test_sockets_on_a_drive_are_handed_over(tmp_path: Path) -> None:
             client.connect(address)
 
     with probing({"bind": bind, "connect": connect}) as probe:
+        probe.ask("chdir", tmp_path)
         for name in ("bind", "connect"):
             for path in (b"/drive/socket", b"sommelier:socket"):
                 _, seen = probe.ask(name, path)
