@@ -141,6 +141,12 @@ class Content:
                     await self._store(target, data, offset)
                     offset += len(data)
                     step(len(data))
+        except BaseException:
+            # Half a content serves nobody, and is on no list of what may be evicted: it would fill the disk for good.
+            with contextlib.suppress(OSError):
+                os.ftruncate(target, 0)
+                os.ftruncate(target, record.size)
+            raise
         finally:
             os.utime(target, ns=(os.fstat(target).st_atime_ns, record.mtime_ns))
             os.close(target)

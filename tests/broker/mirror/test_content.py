@@ -16,7 +16,7 @@ from remotes.plans import Plan
 from broker.errors import errno_of
 from broker.mirror import content
 from broker.mirror.digests import CHUNK, on_thread
-from broker.remotes.protocol import BadAnswer, Unavailable
+from broker.remotes.protocol import BadAnswer, Unavailable, Version
 
 from .drive import WRITE, Drives, content_of, opening, store
 
@@ -97,6 +97,29 @@ async def test_a_change_in_the_middle_of_a_fetch_starts_anew(drives: Drives, mem
         await store(memory, b"f", b"b" * 20)
         gate.open()
         assert await reading == b"b" * 20
+
+
+async def test_a_fetch_that_fails_half_way_takes_no_room(drives: Drives) -> None:
+    """What has come is given back: nobody would evict it. The next open fetches all."""
+    whole = os.urandom(CHUNK + 10)
+
+    class Failing(Memory):
+        broken = True
+
+        async def read(self, path: bytes, version: Version, offset: int, length: int) -> bytes:
+            if offset and self.broken:
+                raise Unavailable(path)
+            return await super().read(path, version, offset, length)
+
+    remote = Failing()
+    await store(remote, b"f", whole)
+    async with drives(remote=remote) as drive:
+        with pytest.raises(Unavailable):
+            await drive.read(b"f")
+        status = os.lstat(drive.mirror.tree.real(b"f"))
+        assert (status.st_blocks, status.st_size) == (0, len(whole))
+        remote.broken = False
+        assert await drive.read(b"f") == whole
 
 
 async def test_a_file_that_seldom_rests_is_opened(drives: Drives, memory: Memory) -> None:
