@@ -41,7 +41,8 @@ class Placing:
             return
         async with self._twins.placing(attributes.identity):
             if status is None:
-                await self._create(path, attributes)
+                with contextlib.suppress(FileExistsError):  # a listing, which takes no locks, was faster
+                    await self._create(path, attributes)
             elif attributes.is_directory:
                 self._tree.set_attributes(path, attributes)
                 await self._ledger.put(record_of(status.st_ino, attributes, hydrated=True))
