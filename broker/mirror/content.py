@@ -144,8 +144,7 @@ class Content:
         except BaseException:
             # Half a content serves nobody, and is on no list of what may be evicted: it would fill the disk for good.
             with contextlib.suppress(OSError):
-                os.ftruncate(target, 0)
-                os.ftruncate(target, record.size)
+                _cut(target, 0)
             raise
         finally:
             os.utime(target, ns=(os.fstat(target).st_atime_ns, record.mtime_ns))
@@ -158,7 +157,10 @@ class Content:
             try:
                 return await on_thread(_store, target, data, offset)
             except OSError as error:
-                if error.errno not in _FULL or not await self._room.make_room(len(data), full=True):
+                if error.errno not in _FULL:
+                    raise
+                _cut(target, offset)  # to say what is evicted takes room, too
+                if not await self._room.make_room(len(data), full=True):
                     raise
 
     async def _read(self, path: Path, record: Record, offset: int) -> bytes:
@@ -182,6 +184,13 @@ def _store(file: int, data: bytes, offset: int) -> None:
         block = view[start : start + _HOLE]
         if data.count(0, start, start + _HOLE) < len(block):
             _write_all(file, block, offset + start)
+
+
+def _cut(file: int, offset: int) -> None:
+    """Make all from `offset` on a hole again."""
+    size = os.fstat(file).st_size
+    os.ftruncate(file, offset)
+    os.ftruncate(file, size)
 
 
 def _write_all(file: int, block: memoryview, offset: int) -> None:

@@ -83,7 +83,8 @@ class Eviction:
         if not full and not self._is_short_of(size):
             return False
         try:
-            return await self._evict(size, at_least=size if full else 0, tries=_TRIES) > 0
+            freed = await self._evict(size, at_least=size if full else 0, tries=_TRIES)
+            return freed > 0 or (full and self._spend_reserve())
         except (OSError, sqlite3.Error):
             return False  # the fetch itself will tell what is wrong
 
@@ -115,7 +116,7 @@ class Eviction:
 
     async def _evict(self, wanted: int, *, at_least: int = 0, tries: int = 1) -> int:
         self._fetched = 0
-        async with self._alone(tries) as alone:
+        async with self._alone(tries, refill=not at_least) as alone:
             if not alone:
                 return 0
             async with self._all_stores() as stores:
@@ -159,9 +160,8 @@ class Eviction:
             try:
                 await store.ledger.put(record)
             except OSError as error:
-                if error.errno != errno.ENOSPC:
+                if error.errno != errno.ENOSPC or not self._spend_reserve():
                     raise
-                os.truncate(self._reserve, 0)
                 await store.ledger.put(record)
 
         freed = await empty(store, candidate.ino, path, put)
@@ -170,10 +170,11 @@ class Eviction:
         return freed
 
     @contextlib.asynccontextmanager
-    async def _alone(self, tries: int) -> AsyncIterator[bool]:
+    async def _alone(self, tries: int, *, refill: bool) -> AsyncIterator[bool]:
         """The lock of the one who evicts; False if another has it after so many tries.
 
-        The file is also the reserve: what eviction has to put on record takes a little room itself.
+        The file is also the reserve: what eviction has to put on record takes a little room itself. It is not
+        refilled for somebody who needs the room at once.
         """
         file = os.open(self._reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -184,7 +185,7 @@ class Eviction:
                 await asyncio.sleep(_PAUSE)
                 alone = _try_lock(file)
             yield alone
-            if alone:
+            if alone and refill:
                 with contextlib.suppress(OSError):
                     os.posix_fallocate(file, 0, _RESERVE)
         finally:
@@ -201,6 +202,12 @@ class Eviction:
                     with contextlib.suppress(OSError, sqlite3.Error):
                         stores.append(stack.enter_context(_opened(directory)))
             yield stores
+
+    def _spend_reserve(self) -> bool:
+        """Free what was put by for eviction itself; whether there was anything."""
+        held = os.stat(self._reserve).st_blocks > 0
+        os.truncate(self._reserve, 0)
+        return held
 
     @property
     def _reserve(self) -> str:
