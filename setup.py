@@ -55,7 +55,7 @@ EXTENSIONS = [
     extension(
         "lane",
         *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "signals"),
-        *("warm", "judge", "answers", "lane", "threads"),
+        *("warm", "judge", "answers", "deferred", "lane", "threads"),
     ),
 ]
 

@@ -34,6 +34,7 @@ cdef extern from "src/rows.h":
         uint32_t flags
         uint8_t shows
         uint8_t output
+        uint8_t sets
 
 cdef extern from "src/prefixes.h":
     struct text:
@@ -69,6 +70,7 @@ cdef extern from "src/warm.h":
     struct shown:
         bint has_nlink
         bint has_blocks
+        bint dirty
         uint16_t set_id
         uint32_t nlink
         uint64_t blocks

@@ -58,6 +58,7 @@ cdef int fill_row(row *target, source) except -1:
     target.relinks = traits.relinks
     target.shows = traits.shows
     target.output = traits.output
+    target.sets = traits.sets
     return 0
 
 
@@ -137,13 +138,14 @@ cdef class WarmDrive:
     def forget_names(self):
         warm_forget_names(self.owner.native, self.number)
 
-    def node(self, uint64_t ino, nlink, blocks, uint16_t set_id):
+    def node(self, uint64_t ino, nlink, blocks, uint16_t set_id, bint dirty):
         cdef shown node
         node.has_nlink = nlink is not None
         node.nlink = nlink or 0
         node.has_blocks = blocks is not None
         node.blocks = blocks or 0
         node.set_id = set_id
+        node.dirty = dirty
         warm_node(self.owner.native, self.number, ino, &node)
 
     def forget_node(self, uint64_t ino):

@@ -29,6 +29,15 @@ class Shows(enum.IntEnum):
     STATX = 2
 
 
+class Sets(enum.IntEnum):
+    """What a call changes of the file behind a descriptor; the numbers are those of src/rows.h."""
+
+    NOTHING = 0
+    MODE = 1
+    OWNER = 2
+    TIMES = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Traits:
     """Of one system call. `flags` are bits in the argument `flags_argument`, which decide for two of `Follows`."""
@@ -46,6 +55,7 @@ class Traits:
     """On x86-64."""
     output: int = 0
     """The argument that the structure goes to."""
+    sets: Sets = Sets.NOTHING
 
 
 _OPENS = frozenset({"open", "openat", "openat2"})
@@ -84,6 +94,7 @@ _SHOWS = {
     "newfstatat": (Shows.STAT, 2),
     "statx": (Shows.STATX, 4),
 }
+_SETS = {"fchmod": Sets.MODE, "fchown": Sets.OWNER, "utimensat": Sets.TIMES, "utimensat_time64": Sets.TIMES}
 _IF = {"linkat": (4, AT_SYMLINK_FOLLOW), "name_to_handle_at": (4, AT_SYMLINK_FOLLOW)}
 
 
@@ -106,4 +117,5 @@ def traits_of(row: Row) -> Traits:
         relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
         shows=shows,
         output=output,
+        sets=_SETS.get(row.name, Sets.NOTHING),
     )

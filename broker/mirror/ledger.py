@@ -164,7 +164,7 @@ class Ledger:
                 self._vouch.forget_node(ino)
             else:
                 shown = record.shown
-                self._vouch.node(ino, shown.nlink, shown.blocks, shown.set_id)
+                self._vouch.node(ino, shown.nlink, shown.blocks, shown.set_id, record.dirty)
 
     def _remember_not(self, inos: Iterable[int]) -> None:
         for ino in inos:

@@ -20,6 +20,8 @@ enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF }; /* broker.ker
 
 enum shows { SHOWS_NOTHING, SHOWS_STAT, SHOWS_STATX }; /* broker.kernel.traits.Shows */
 
+enum sets { SETS_NOTHING, SETS_MODE, SETS_OWNER, SETS_TIMES }; /* broker.kernel.traits.Sets */
+
 enum { ROW_LIMIT = 512, ABSENT = -1 };
 
 struct row {
@@ -37,6 +39,7 @@ struct row {
     uint8_t flags_argument;
     uint32_t flags;
     uint8_t shows, output; /* what the call writes about a path, and the argument that says where */
+    uint8_t sets;          /* what the call changes through the descriptor in its first argument */
 };
 
 #endif

@@ -225,6 +225,21 @@ long tracee_kept_link(struct kept *kept, pid_t tid, int fd, char *buffer, size_t
     return length;
 }
 
+int tracee_kept_stat(struct kept *kept, pid_t tid, int fd, struct stat *file, bool *writes)
+{
+    size_t slot = tid % (sizeof kept->slots / sizeof *kept->slots);
+    char number[12];
+    const char *name = digits(number + sizeof number, fd);
+    struct stat link;
+    if (kept->slots[slot].tid != tid && !keep(kept, slot, tid))
+        return -ESRCH;
+    int folder = kept->slots[slot].folder;
+    if (fstatat(folder, name, &link, AT_SYMLINK_NOFOLLOW) || fstatat(folder, name, file, 0))
+        return -errno;
+    *writes = link.st_mode & S_IWUSR; /* proc(5): the bits of the link are those of the open mode */
+    return 0;
+}
+
 long tracee_base(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size)
 {
     return fd == AT_FDCWD ? tracee_link(tid, -1, buffer, size) : tracee_kept_link(kept, tid, fd, buffer, size);

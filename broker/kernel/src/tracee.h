@@ -4,7 +4,9 @@
 #define SECCOMP_DRIVE_TRACEE_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Bytes read, cut off at the first page that cannot be read; -EFAULT when there is none, or -errno. */
@@ -48,6 +50,10 @@ long tracee_base(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size
 
 /* tracee_link for fd >= 0. */
 long tracee_kept_link(struct kept *kept, pid_t tid, int fd, char *buffer, size_t size);
+
+/* stat(2) of the file behind its descriptor `fd`, and whether that can write; 0 or -errno, and nothing is asked with
+ * other ids than ours. */
+int tracee_kept_stat(struct kept *kept, pid_t tid, int fd, struct stat *file, bool *writes);
 void tracee_close_kept(struct kept *kept);
 
 struct tracee_status {

@@ -9,7 +9,7 @@
 enum { ROOM_FIRST = 1 << 10, ROOM_MOST = 1 << 20 };
 enum { NAME = 1, LISTING = 2 };
 
-static const uint64_t VALID = 1ULL << 63, HAS_NLINK = 1ULL << 62, HAS_BLOCKS = 1ULL << 61;
+static const uint64_t VALID = 1ULL << 63, HAS_NLINK = 1ULL << 62, HAS_BLOCKS = 1ULL << 61, DIRTY = 1ULL << 60;
 
 static struct slot *find(const struct table *table, uint64_t key)
 {
@@ -141,7 +141,7 @@ void warm_node(struct warm *warm, size_t drive, uint64_t inode, const struct sho
     uint64_t first = 0, blocks = 0;
     if (shown) {
         first = VALID | (shown->has_nlink ? HAS_NLINK : 0) | (shown->has_blocks ? HAS_BLOCKS : 0) |
-                (uint64_t)shown->set_id << 32 | shown->nlink;
+                (shown->dirty ? DIRTY : 0) | (uint64_t)shown->set_id << 32 | shown->nlink;
         blocks = shown->blocks;
     }
     pthread_mutex_lock(&warm->mutex);
@@ -193,6 +193,7 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
         *shown = (struct shown){
             .has_nlink = slot->first & HAS_NLINK,
             .has_blocks = slot->first & HAS_BLOCKS,
+            .dirty = slot->first & DIRTY,
             .set_id = slot->first >> 32,
             .nlink = (uint32_t)slot->first,
             .blocks = slot->second,

@@ -40,6 +40,7 @@ struct warm {
 
 struct shown { /* what the stat of a node should say; the mirror's node has the rest right */
     bool has_nlink, has_blocks;
+    bool dirty;      /* the close of a descriptor that can write pushes content, mode and times */
     uint16_t set_id; /* mode bits to be added */
     uint32_t nlink;
     uint64_t blocks; /* of 512 bytes */

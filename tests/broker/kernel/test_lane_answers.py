@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tracee import Probe, probing
+from vouched import Setting, setting_of
 
 from broker.kernel import native
-from broker.kernel.lane import Warm, WarmDrive
 
 STATX = 332
 SETFSUID, SETFSGID, CAPSET = 122, 123, 126
@@ -51,55 +49,17 @@ def unshare_user() -> int:
     return ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER)
 
 
-class Setting:
-    """A mirror's tree with its drive in a `Warm`, and a program that makes calls."""
-
-    def __init__(self, tree: Path, drive: WarmDrive, shared: mmap.mmap, probe: Probe) -> None:
-        self.tree = tree
-        self.drive = drive
-        self.shared = shared
-        self.probe = probe
-
-    def vouch(self, *names: str, until: float = 60) -> None:
-        for name in names:
-            self.drive.name(name.encode(), time.monotonic() + until)
-            path = self.tree / name
-            if path.is_symlink() or path.exists():
-                self.drive.node(path.lstat().st_ino, None, None, 0)
-
-    def answered(self, name: str, *arguments: Any, **keywords: Any) -> Any:
-        """The result of a call that the lane must answer."""
-        result, seen = self.probe.ask(name, *arguments, **keywords)
-        assert not seen
-        return result
-
-    def handed_over(self, name: str, *arguments: Any, **keywords: Any) -> bool:
-        return self.probe.handed_over(name, *arguments, **keywords)
-
-
 @pytest.fixture
 def setting(tmp_path: Path) -> Iterator[Setting]:
-    tree = tmp_path / "tree"
-    (tree / "d").mkdir(parents=True)
-    (tree / "d" / "file").write_bytes(b"12345")
-    (tree / "link").symlink_to("d/file")
-    shared, seen = mmap.mmap(-1, 64), bytearray(64)
-    warm = Warm(2)
-    root = os.open(tree, os.O_PATH)
-    real = os.fsencode(tree)
-    for drive, prefix in enumerate((b"/drive", b"sommelier:")):
-        warm.drive(drive, prefix, real, root, shared, seen)
-    more: dict[str, Callable[..., Any]] = {
+    more = {
         "statx": statx,
         "statx_to": statx_to,
         "set_fs_ids": set_fs_ids,
         "drop_capabilities": drop_capabilities,
         "unshare_user": unshare_user,
     }
-    with probing(more, warm=warm, mirrors=[real], handed_out=True) as probe:
-        yield Setting(tree, warm.of(0), shared, probe)
-    warm.close()
-    os.close(root)
+    with setting_of(tmp_path, more) as made:
+        yield made
 
 
 @pytest.mark.parametrize("call", ["stat", "lstat", "statx"])
@@ -117,11 +77,11 @@ def test_what_the_remote_knows_better_is_shown(setting: Setting) -> None:
     setting.vouch("d")
     ino = (setting.tree / "d/file").stat().st_ino
     setting.drive.name(b"d/file", time.monotonic() + 60)
-    setting.drive.node(ino, 7, 88, 0o4000)
+    setting.drive.node(ino, 7, 88, 0o4000, False)
     shown = setting.answered("statx", b"/drive/d/file")
     assert [number(shown, field) for field in ("nlink", "blocks", "ino")] == [7, 88, ino]
     assert number(shown, "mode") & 0o7000 == 0o4000
-    setting.drive.node(ino, None, 88, 0)
+    setting.drive.node(ino, None, 88, 0, False)
     shown = setting.answered("statx", b"/drive/d/file")
     assert [number(shown, "nlink"), number(shown, "blocks")] == [1, 88]
     assert setting.answered("stat", "/drive/d/file")[1] == ino
@@ -148,7 +108,7 @@ def test_a_listing_vouches_for_its_names(setting: Setting) -> None:
     setting.drive.listing(b"", time.monotonic() + 60)
     setting.drive.listing(b"d", time.monotonic() + 60)
     assert setting.handed_over("stat", "/drive/d/file")
-    setting.drive.node((setting.tree / "d/file").stat().st_ino, None, None, 0)
+    setting.drive.node((setting.tree / "d/file").stat().st_ino, None, None, 0, False)
     setting.answered("stat", "/drive/d/file")
     assert setting.answered("stat", "/drive/d/other") == -errno.ENOENT
     assert setting.answered("stat", "/drive/d")[0] == (setting.tree / "d").stat().st_mode

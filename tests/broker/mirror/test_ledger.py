@@ -297,10 +297,10 @@ class Nodes(NoVouch):
     """How nodes are shown, as a `Vouch` was told last."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[int | None, int | None, int]] = {}
+        self.known: dict[int, tuple[int | None, int | None, int, bool]] = {}
 
-    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int) -> None:
-        self.known[ino] = nlink, blocks, set_id
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int, dirty: bool) -> None:
+        self.known[ino] = nlink, blocks, set_id, dirty
 
     def forget_node(self, ino: int) -> None:
         self.known.pop(ino, None)
@@ -318,10 +318,15 @@ async def test_nodes_are_vouched_for_while_their_record_is_at_hand(tmp_path: Pat
         set_id = replace(record(6, hydrated=True), mode=0o104755, nlink=2)
         await ledger.put(record(1), record(2, hydrated=True), record(3, dirty=True), record(4), folder, set_id)
         await ledger.drop(4)
-        assert nodes.known == {1: (1, 8, 0), 2: (1, None, 0), 3: (None, None, 0), 6: (2, None, 0o4000)}
+        assert nodes.known == {
+            1: (1, 8, 0, False),
+            2: (1, None, 0, False),
+            3: (None, None, 0, True),
+            6: (2, None, 0o4000, False),
+        }
         await other.put(record(1, hydrated=True))
         await ledger.get(1)
-        assert nodes.known == {1: (1, None, 0)}
+        assert nodes.known == {1: (1, None, 0, False)}
 
 
 async def test_last_has_what_was_just_read(tmp_path: Path) -> None:

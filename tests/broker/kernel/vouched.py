@@ -1,0 +1,60 @@
+"""A mirror whose nodes and names a lane is vouched for, and a program that makes calls."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracee import Probe, probing
+
+from broker.kernel.lane import Warm, WarmDrive
+
+
+class Setting:
+    """A mirror's tree with its drive in a `Warm`, and a program that makes calls."""
+
+    def __init__(self, tree: Path, drive: WarmDrive, shared: mmap.mmap, probe: Probe) -> None:
+        self.tree = tree
+        self.drive = drive
+        self.shared = shared
+        self.probe = probe
+
+    def vouch(self, *names: str, until: float = 60) -> None:
+        for name in names:
+            self.drive.name(name.encode(), time.monotonic() + until)
+            path = self.tree / name
+            if path.is_symlink() or path.exists():
+                self.drive.node(path.lstat().st_ino, None, None, 0, False)
+
+    def answered(self, name: str, *arguments: Any, **keywords: Any) -> Any:
+        """The result of a call that the lane must answer."""
+        result, seen = self.probe.ask(name, *arguments, **keywords)
+        assert not seen
+        return result
+
+    def handed_over(self, name: str, *arguments: Any, **keywords: Any) -> bool:
+        return self.probe.handed_over(name, *arguments, **keywords)
+
+
+@contextmanager
+def setting_of(folder: Path, more: Mapping[str, Callable[..., Any]] | None = None) -> Iterator[Setting]:
+    """`more` are calls that the program can make beside those of `os`."""
+    tree = folder / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "file").write_bytes(b"12345")
+    (tree / "link").symlink_to("d/file")
+    shared, seen = mmap.mmap(-1, 64), bytearray(64)
+    warm = Warm(2)
+    root = os.open(tree, os.O_PATH)
+    real = os.fsencode(tree)
+    for drive, prefix in enumerate((b"/drive", b"sommelier:")):
+        warm.drive(drive, prefix, real, root, shared, seen)
+    with probing(more, warm=warm, mirrors=[real], handed_out=True) as probe:
+        yield Setting(tree, warm.of(0), shared, probe)
+    warm.close()
+    os.close(root)
