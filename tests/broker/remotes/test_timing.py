@@ -118,40 +118,44 @@ async def test_what_does_not_heed_its_cancellation() -> None:
         await Timed(Stubborn(), SOON).stat(b"")
 
 
+LONG = 1.0
+"""Seconds that a machine with other work to do does not mistake for a fifth of it."""
+
+
 class Dripping(Memory):
-    """Takes its time, but says so: `SOON` is over long before it has ended."""
+    """Takes its time, but says so: `LONG` is over before it has ended. It reads 10,000 bytes a second."""
 
     async def list(self, path: bytes) -> AsyncIterator[Sequence[Entry]]:
         async for page in super().list(path):
-            await asyncio.sleep(SOON / 2)
+            await asyncio.sleep(LONG / 5)
             yield page
 
     async def write(self, *arguments: Any, step: Any, **named: Any) -> Attributes:
         for _ in range(6):
-            await asyncio.sleep(SOON / 2)
+            await asyncio.sleep(LONG / 5)
             step(1)
         return await super().write(*arguments, **named)
 
     async def read(self, path: bytes, version: Version, offset: int, length: int) -> bytes:
-        await asyncio.sleep(SOON * length / 100)
+        await asyncio.sleep(length / 10_000)
         return await super().read(path, version, offset, length)
 
 
 async def test_slow_is_not_dead() -> None:
     """Pages, parts and steps that come in time: the whole may take much longer."""
     memory = Dripping(page=1)
-    remote = Timed(memory, SOON)
+    remote = Timed(memory, LONG)
     for number in range(6):
         await memory.mkdir(b"%d" % number, NOTHING)
     assert len(await names_in(remote, b"")) == 6
-    with source(b"x" * 400) as file:
+    with source(b"x" * 12_000) as file:
         await remote.write(b"f", file, None, NOTHING)
-    assert await content_of(remote, b"f") == b"x" * 400
+    assert await content_of(remote, b"f") == b"x" * 12_000
 
 
 async def test_a_push_that_stops(plan: Plan) -> None:
     """Some steps, and then none."""
-    remote = Timed(Faulty(Dripping(), plan), SOON)
+    remote = Timed(Faulty(Dripping(), plan), LONG)
     plan.hold("write", moment=Moment.AFTER)
     with pytest.raises(TimedOut):
         await put(remote, b"f", b"1")
