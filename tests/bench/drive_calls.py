@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from measure import Bench, Sample, bench, median, ratio, table
 
@@ -58,14 +57,6 @@ def listing(setting: Bench, each: str) -> None:
     table(title, ["listing", "s", "over native", "ratio", "goal over native"], rows)
 
 
-def large_file(path: Path) -> str:
-    block = os.urandom(1 << 20)
-    with path.open("wb") as file:
-        for _ in range(LARGE // len(block)):
-            file.write(block)
-    return str(path)
-
-
 def passes(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
     """The seconds of every pass over the first file, and over the second, by the three ways."""
     numbers = [number for sample in samples for number in sample]
@@ -78,7 +69,7 @@ def passes(samples: list[Sample]) -> tuple[list[Sample], list[Sample]]:
 def reading(setting: Bench, calls: str) -> None:
     """Two files in turn in one process: a local one, and beside it a second local one or that on the drive."""
     remote = setting.folder("large")
-    local, twin = large_file(remote / "large"), large_file(setting.scratch / "twin")
+    local, twin = str(setting.file("large/large", LARGE)), str(setting.file("twin", LARGE))
     loop = [calls, "read", str(PASSES), local]
     session = setting.under_exec(*loop, "/drive/large", remote=remote)
     variants = {"native": lambda: setting.numbers([*loop, twin]), "exec": lambda: setting.numbers(session)}

@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from measure import Bench, bench, median, table
+from processes import resident, waiting
 
 FILES = 10_000
 
 
-def descendants(pid: int) -> list[int]:
-    """`pid` and all below it, as /proc/PID/task/TID/children has them."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += descendants(int(child))
-    return found
-
-
-def holds_listener(pid: int) -> bool:
-    return any("seccomp notify" in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
-
-
-def resident(pid: int) -> float:
-    """VmRSS in MB (10^6 bytes)."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
-
-
 def memory(setting: Bench, remote: Path, script: str) -> tuple[float, float]:
     """MB resident in the broker, and in all processes of a session but the program, after the shell ran `script`."""
-    argv = setting.under_exec("sh", "-c", f"{script}; echo $$; read line", remote=remote)
-    environment = setting.fresh_cache()
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as session:
-        assert session.stdout is not None
-        program = int(session.stdout.readline())
-        ours = [pid for pid in descendants(session.pid) if pid != program]
-        broker = next(pid for pid in ours if holds_listener(pid))
-        result = resident(broker), sum(resident(pid) for pid in ours)
-        session.communicate(b"\n")
-    return result
+    with waiting(setting, script, remote=remote, environment=setting.fresh_cache()) as session:
+        return resident(session.broker), sum(resident(pid) for pid in session.ours)
 
 
 def main() -> None:
