@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +17,7 @@ from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, VersionChanged, unseen
 
-_HOLE = 64 << 10
+_HOLE = bytes(64 << 10)
 """Runs of zeros of this length stay holes."""
 _FULL = errno.ENOSPC, errno.EDQUOT
 
@@ -179,11 +180,14 @@ class Content:
 
 def _store(file: int, data: bytes, offset: int) -> None:
     """Write all but the holes: the placeholder is one hole of the right size."""
-    view = memoryview(data)
-    for start in range(0, len(data), _HOLE):
-        block = view[start : start + _HOLE]
-        if data.count(0, start, start + _HOLE) < len(block):
-            _write_all(file, block, offset + start)
+
+    def is_hole(start: int) -> bool:
+        return data.startswith(_HOLE[: len(data) - start], start)
+
+    for hole, blocks in itertools.groupby(range(0, len(data), len(_HOLE)), is_hole):
+        if not hole:
+            run = list(blocks)
+            _write_all(file, memoryview(data)[run[0] : run[-1] + len(_HOLE)], offset + run[0])
 
 
 def _cut(file: int, offset: int) -> None:

@@ -72,6 +72,20 @@ async def test_holes_stay_holes(drives: Drives, memory: Memory) -> None:
         assert found.st_mtime_ns == 10**18
 
 
+@pytest.mark.parametrize("pattern", ["x", ".", "x.", ".x", "xx..x", "..xx.", ".x.x", "x.s", ".xs", ".0", "x0"])
+async def test_only_zeros_are_left_out(drives: Drives, memory: Memory, pattern: str) -> None:
+    """Whatever follows what, though all of a block be zeros but its last byte, and though the last one be short."""
+    hole = 64 << 10
+    blocks = {"x": b"\0" * (hole - 1) + b"x", ".": bytes(hole), "s": b"\0" * 999 + b"s", "0": bytes(999)}
+    wanted = b"".join(blocks[each] for each in pattern)
+    await store(memory, b"f", wanted)
+    async with drives() as drive:
+        assert await drive.read(b"f") == wanted
+        written = sum(len(blocks[each]) for each in pattern if each in "xs")
+        taken = os.stat(drive.mirror.tree.real(b"f")).st_blocks * 512
+        assert written <= taken < written + hole
+
+
 @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_WRONLY])
 async def test_a_changed_file_is_fetched_anew(drives: Drives, memory: Memory, flags: int) -> None:
     """Close-to-open: the next open sees it, with a new inode; a descriptor from before keeps what it had."""
