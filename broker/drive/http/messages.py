@@ -121,10 +121,6 @@ class Names(Message, frozen=True):
     names: list[tuple[Entry, StoredNode | None] | None]
 
 
-class Entries(Message, frozen=True):
-    entries: list[tuple[Entry, StoredNode]]
-
-
 class Inline(Message, frozen=True):
     """Node, its version, and its sealed content."""
 

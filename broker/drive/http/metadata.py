@@ -9,6 +9,7 @@ from broker.drive.http import messages as m
 from broker.drive.http import routes
 from broker.drive.http.connection import Connection
 from broker.drive.metadata.protocol import (
+    Below,
     Commit,
     Committed,
     DropGrant,
@@ -48,9 +49,8 @@ class HttpMetadata:
 
     async def descendants(
         self, folder: NodeId, after: tuple[NodeId, Token] | None = None, limit: int = 4000
-    ) -> Sequence[tuple[Entry, StoredNode]]:
-        request = m.Descend(folder, after, min(limit, m.PAGE_MAX))
-        return (await self._connection.ask(routes.DESCENDANTS, request)).entries
+    ) -> Below:
+        return await self._connection.ask(routes.DESCENDANTS, m.Descend(folder, after, min(limit, m.PAGE_MAX)))
 
     async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:
         found: dict[NodeId, tuple[int, bytes]] = {}

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from broker.drive.blobs.protocol import BLOB_MAX
 from broker.drive.http import messages as m
-from broker.drive.metadata.protocol import Listed, Usage
+from broker.drive.metadata.protocol import Below, Listed, Usage
 from broker.drive.metadata.serving import Challenge, Session
 from broker.drive.records import User
 
@@ -44,7 +44,7 @@ LOGOUT = Route("/logout", m.Empty, m.Empty, "Make the token worthless")
 NODES = Route("/nodes", m.Ids, m.Nodes, "Those of the nodes that there are")
 LOOKUP = Route("/lookup", m.Lookup, m.Names, "The entries of names, in the order asked for")
 LIST = Route("/list", m.ListFolder, Listed, "One page of a folder")
-DESCENDANTS = Route("/descendants", m.Descend, m.Entries, "One page of all that is below a folder")
+DESCENDANTS = Route("/descendants", m.Descend, Below, "One page of all that is below a folder")
 INLINE = Route("/inline", m.Ids, m.Inline, "Content that is kept beside its nodes")
 CHUNKS = Route("/chunks", m.ChunksOf, m.Chunks, "The chunks of one version of a node")
 RESERVE = Route("/reserve", m.Reserve, m.Empty, "Announce blobs before they are uploaded")

@@ -81,6 +81,15 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """One page of what is below a folder, at any depth: as in `Listed`, in order of (parent, token)."""
+
+    entries: Sequence[tuple[Entry, StoredNode]]
+    after: tuple[NodeId, Token] | None
+    """Where the next page begins; None when this was the last."""
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Bytes and nodes; a limit of 0 is none."""
 
@@ -109,9 +118,8 @@ class MetadataStore(Protocol):
 
     async def descendants(
         self, folder: NodeId, after: tuple[NodeId, Token] | None = None, limit: int = 4000
-    ) -> Sequence[tuple[Entry, StoredNode]]:
-        """All living entries below a folder, at any depth, by one recursive query a page, in order of (parent,
-        token); empty after the last."""
+    ) -> Below:
+        """All living entries below a folder, by one recursive query a page."""
         ...
 
     async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Integer, Select, bindparam, literal, select, 
 from broker.drive.errors import Malformed, Missing, WrongKind
 from broker.drive.metadata import access, rows
 from broker.drive.metadata.access import DEPTH
-from broker.drive.metadata.protocol import Listed
+from broker.drive.metadata.protocol import Below, Listed
 from broker.drive.metadata.schema import contents, entries, homes, nodes
 from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import Entry, Kind, NodeId, StoredNode, Token, UserId
@@ -94,13 +94,15 @@ def listing(connection: Connection, user: UserId, folder: NodeId, after: Token |
 
 def descendants(
     connection: Connection, user: UserId, folder: NodeId, after: tuple[NodeId, Token] | None, limit: int
-) -> Sequence[tuple[Entry, StoredNode]]:
+) -> Below:
     """One page of what is below a folder, at any depth: Missing, WrongKind."""
     _check_limit(limit)
     _folder(connection, user, folder)
     parent, token = after or (b"", b"")
-    page = _below.rows(connection, folder=folder, parent=parent, token=token, limit=limit)
-    return [rows.entry_and_node(row) for row in page]
+    page = _below.rows(connection, folder=folder, parent=parent, token=token, limit=limit + 1)
+    found = [rows.entry_and_node(row) for row in page[:limit]]
+    last = found[-1][0] if len(page) > limit else None
+    return Below(found, (last.parent, last.token) if last else None)
 
 
 def inline(connection: Connection, user: UserId, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:

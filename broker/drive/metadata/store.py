@@ -12,7 +12,7 @@ from broker.drive.format.commits import node_is_signed
 from broker.drive.metadata import accounts, committing, granting, reading, references, schema
 from broker.drive.metadata.accounts import SqlAccounts, Terms
 from broker.drive.metadata.database import Database
-from broker.drive.metadata.protocol import Commit, Committed, Listed, PutNode, Usage
+from broker.drive.metadata.protocol import Below, Commit, Committed, Listed, PutNode, Usage
 from broker.drive.metadata.serving import Accounts, UserStore
 from broker.drive.metadata.validation import check_chunks, check_commit, check_ids, check_names
 from broker.drive.records import (
@@ -105,7 +105,7 @@ class SqlUserStore:
 
     async def descendants(
         self, folder: NodeId, after: tuple[NodeId, Token] | None = None, limit: int = 4000
-    ) -> Sequence[tuple[Entry, StoredNode]]:
+    ) -> Below:
         check_ids([folder])
         return await self._database.read(reading.descendants, self._user, folder, after, limit)
 

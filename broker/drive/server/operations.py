@@ -9,7 +9,7 @@ from broker.drive.blobs.protocol import LinkedBlobs
 from broker.drive.errors import Malformed
 from broker.drive.http import messages as m
 from broker.drive.http import routes
-from broker.drive.metadata.protocol import Change, Commit, Listed, Usage
+from broker.drive.metadata.protocol import Below, Change, Commit, Listed, Usage
 from broker.drive.metadata.serving import Accounts, Challenge, Session, UserStore
 from broker.drive.records import Entry, StoredNode, User, UserId
 
@@ -80,9 +80,13 @@ class ForUsers:
             return page
         return Listed(page.folder, page.entries[:count], page.entries[count - 1][0].token)
 
-    async def _descendants(self, store: UserStore, asked: m.Descend) -> m.Entries:
-        found = await store.descendants(asked.folder, asked.after, asked.limit)
-        return m.Entries([*found[: fitting(found)]])
+    async def _descendants(self, store: UserStore, asked: m.Descend) -> Below:
+        page = await store.descendants(asked.folder, asked.after, asked.limit)
+        count = fitting(page.entries)
+        if count == len(page.entries):
+            return page
+        last, _ = page.entries[count - 1]
+        return Below(page.entries[:count], (last.parent, last.token))
 
     async def _inline(self, store: UserStore, asked: m.Ids) -> m.Inline:
         found = await store.inline(asked.ids)

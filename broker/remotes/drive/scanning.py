@@ -18,9 +18,6 @@ from broker.remotes.protocol import Path
 _LIMIT = 50_000
 """Entries that are asked for at once."""
 
-_LEAST = 1000
-"""No store gives fewer at once while there are more."""
-
 Row = tuple[Entry, StoredNode]
 
 
@@ -53,12 +50,14 @@ async def _rows(core: Core, top: Held) -> Mapping[NodeId, Sequence[Row]]:
     below: dict[NodeId, list[Row]] = defaultdict(list)
     after: tuple[NodeId, Token] | None = None
     while True:
-        page = await core.guard.ask(functools.partial(core.store.descendants, top.id, after, _LIMIT), of_pairs)
-        for entry, stored in page:
+        page = await core.guard.ask(
+            functools.partial(core.store.descendants, top.id, after, _LIMIT), lambda page: of_pairs(page.entries)
+        )
+        for entry, stored in page.entries:
             below[entry.parent].append((entry, stored))
-        if len(page) < _LEAST:
+        after = page.after
+        if after is None or not page.entries:
             return below
-        after = page[-1][0].parent, page[-1][0].token
 
 
 def _opened(path: Path, folder: Held, rows: Sequence[Row], verify: bool) -> list[Found]:

@@ -74,7 +74,7 @@ async def places(store: UserStore, folders: list[NodeId]) -> dict[tuple[NodeId, 
 
 async def shuffling(store: UserStore, folder: NodeId, chance: random.Random, confirm: Confirm) -> None:
     """Move folders into each other and back; none is made and none goes."""
-    folders = [folder, *[stored.node.id for _, stored in await store.descendants(folder)]]
+    folders = [folder, *[stored.node.id for _, stored in (await store.descendants(folder)).entries]]
     for _ in range(ROUNDS * 2):
         at = await places(store, folders)
         old = chance.choice([place for place, (_, child) in at.items() if child])
@@ -90,7 +90,10 @@ async def shuffling(store: UserStore, folder: NodeId, chance: random.Random, con
 async def tearing(store: UserStore, folder: NodeId, chance: random.Random, confirm: Confirm) -> None:
     """Make folders, put files into them, move these about, and remove both: all at the same names."""
     for _ in range(ROUNDS * 2):
-        folders = [folder, *[s.node.id for _, s in await store.descendants(folder) if s.node.kind is Kind.FOLDER]]
+        folders = [
+            folder,
+            *[s.node.id for _, s in (await store.descendants(folder)).entries if s.node.kind is Kind.FOLDER],
+        ]
         at = await places(store, folders)
         if not at:
             continue

@@ -148,7 +148,7 @@ def test_a_tree_in_one_commit(with_store: WithStore) -> None:
             entry(alice.home, "outer", outer.id),
             PutNode(inner),
         )
-        assert {entry.child for entry, _ in await alice.store.descendants(alice.home)} == {
+        assert {entry.child for entry, _ in (await alice.store.descendants(alice.home)).entries} == {
             outer.id,
             inner.id,
             file.id,

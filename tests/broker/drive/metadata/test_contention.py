@@ -88,7 +88,7 @@ def test_folders_stay_a_tree(with_new_store: WithStore, new_url: str) -> None:
         alice, folder, users = await host_and_guest(store)
         made = [(await alice.folder(folder.id, name)).id for name in ("a", "b", "c", "d")]
         assert await contend(new_url, users, folder.id, "shuffling")
-        found = Counter(stored.node.id for _, stored in await alice.store.descendants(folder.id))
+        found = Counter(stored.node.id for _, stored in (await alice.store.descendants(folder.id)).entries)
         assert found == Counter(made)
         await sound(store)
 
@@ -101,7 +101,7 @@ def test_nothing_is_lost_in_removed_folders(with_new_store: WithStore, new_url: 
     async def test(store: SqlStore) -> None:
         alice, folder, users = await host_and_guest(store)
         assert await contend(new_url, users, folder.id, "tearing")
-        below = await alice.store.descendants(folder.id)
+        below = (await alice.store.descendants(folder.id)).entries
         assert (await alice.store.usage()).nodes == 2 + len(below)
         await sound(store)
 

@@ -34,7 +34,8 @@ def test_pages_of_a_folder(with_store: WithStore) -> None:
 
 
 def test_everything_below(with_store: WithStore) -> None:
-    """All living entries below a folder, deep ones and both names of a file, once each and in order; nothing else."""
+    """All living entries below a folder, deep ones and both names of a file, once each and in order; nothing else,
+    and no question after the last page."""
 
     async def test(store: SqlStore) -> None:
         alice = await register(store)
@@ -52,13 +53,18 @@ def test_everything_below(with_store: WithStore) -> None:
         expected.add((folder.id, token("link"), file.id))
         await alice.create(folder.id, "gone")
         await alice.remove(folder.id, "gone")
-        for limit in (1, 10, 1000):
+        for limit in (1, 10, len(expected) - 1, len(expected), 1000):
             found = []
-            after = None
-            while page := await alice.store.descendants(top.id, after, limit):
-                found += [(entry.parent, entry.token, stored.node.id) for entry, stored in page]
-                after = (page[-1][0].parent, page[-1][0].token)
+            asked, after = 0, None
+            while True:
+                page = await alice.store.descendants(top.id, after, limit)
+                assert len(page.entries) <= limit
+                found += [(entry.parent, entry.token, stored.node.id) for entry, stored in page.entries]
+                asked += 1
+                if (after := page.after) is None:
+                    break
             assert found == sorted(expected)
+            assert asked == -(-len(expected) // limit)
 
     with_store(test)
 

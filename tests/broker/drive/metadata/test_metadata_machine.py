@@ -150,7 +150,7 @@ async def same(client: Client, model: Model) -> None:
     assert {id: found.node for id, found in stored.items()} == model.nodes
     assert {id: found.links for id, found in stored.items()} == {id: model.links(id) for id in model.nodes}
     assert {id: found.changes for id, found in stored.items()} == {id: model.changes.get(id, 0) for id in model.nodes}
-    below = await client.store.descendants(client.home)
+    below = (await client.store.descendants(client.home)).entries
     assert [found for found, _ in below] == sorted(model.living(), key=lambda e: (e.parent, e.token))
     names: list[tuple[NodeId, Token]] = [
         (id, name) for id, node in model.nodes.items() if node.kind is Kind.FOLDER for name in NAMES

@@ -19,6 +19,7 @@ from broker.drive.http.exchange import Answer, Exchange
 from broker.drive.metadata.accounts import Terms
 from broker.drive.metadata.store import open_store
 from broker.drive.records import BlobName
+from broker.drive.server import operations
 from broker.drive.server.app import Serving
 from tests.broker.drive.metadata.postgresql import Server as PostgreSQL
 from tests.broker.drive.seaweed import Seaweed, free_ports
@@ -43,7 +44,7 @@ async def use(alice: Person) -> None:
     assert await alice.load(b"notes") == contents[:1]
     listed = await alice.metadata.list(alice.home)
     assert {stored.node.id for _, stored in listed.entries} == {file.id for file in alice.files.values()}
-    assert len(await alice.metadata.descendants(alice.home)) == 2
+    assert len((await alice.metadata.descendants(alice.home)).entries) == 2
     assert (await alice.metadata.usage()).nodes == 3
 
 
@@ -54,6 +55,27 @@ def test_a_small_server(metadata_url: str, blobs_url: str) -> None:
         async with served(metadata_url, blobs_url) as server:
             alice = await person(server.url)
             await use(alice)
+            await alice.close()
+
+    asyncio.run(run())
+
+
+def test_short_pages(metadata_url: str, blobs_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a page would have too many bytes, the rest comes with the next one; after the last there is none."""
+    monkeypatch.setattr(operations, "PAGE_BYTES", 1)
+
+    async def run() -> None:
+        async with served(metadata_url, blobs_url) as server:
+            alice = await person(server.url)
+            for name in (b"one", b"two", b"three"):
+                await alice.save(name, [])
+            found, pages, after = set(), 0, None
+            while pages == 0 or after:
+                below = await alice.metadata.descendants(alice.home, after)
+                found |= {stored.node.id for _, stored in below.entries}
+                pages, after = pages + 1, below.after
+            assert found == {file.id for file in alice.files.values()}
+            assert pages == 3
             await alice.close()
 
     asyncio.run(run())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from broker.drive import errors
 from broker.drive.blobs.protocol import StoredBlob
-from broker.drive.metadata.protocol import Commit, Committed, Listed, PutEntry, PutNode, Usage
+from broker.drive.metadata.protocol import Below, Commit, Committed, Listed, PutEntry, PutNode, Usage
 from broker.drive.records import (
     BlobName,
     Chunk,
@@ -76,7 +76,7 @@ class MemoryStore:
 
     async def descendants(
         self, folder: NodeId, after: tuple[NodeId, Token] | None = None, limit: int = 4000
-    ) -> Sequence[tuple[Entry, StoredNode]]:
+    ) -> Below:
         self.asked["descendants"] += 1
         below = {folder}
         found: dict[tuple[NodeId, Token], Entry] = {}
@@ -86,8 +86,9 @@ class MemoryStore:
                 break
             found = new
             below |= {entry.child for entry in found.values() if entry.child}
-        keys = [key for key in sorted(found) if after is None or key > after][:limit]
-        return [(found[key], self.stored(child)) for key in keys if (child := found[key].child)]
+        keys = [key for key in sorted(found) if after is None or key > after]
+        page = [(found[key], self.stored(child)) for key in keys[:limit] if (child := found[key].child)]
+        return Below(page, keys[limit - 1] if len(keys) > limit else None)
 
     async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:
         self.asked["inline"] += 1
