@@ -67,7 +67,7 @@ def attributes_of(stored: StoredNode, body: Body) -> Attributes:
         nlink=2 if folder else max(stored.links, 1),
         uid=body.uid,
         gid=body.gid,
-        blocks=0,
+        blocks=body.blocks if stat.S_ISREG(body.mode) else 0,
         rdev=body.rdev,
         target=body.target,
         identity=stored.node.id.hex() if stored.links > 1 and not folder else None,

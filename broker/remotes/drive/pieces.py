@@ -8,19 +8,35 @@ from collections.abc import Iterator
 
 
 def with_data(file: int, size: int, piece: int) -> Iterator[int]:
-    """The numbers of the pieces, of `piece` bytes each, that are not wholly holes (lseek(2), SEEK_DATA)."""
+    """The numbers of the pieces, of `piece` bytes each, that are not wholly holes."""
     number = 0
-    while number * piece < size:
-        try:
-            start = os.lseek(file, number * piece, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but holes up to the end
-                return
-            raise
-        end = os.lseek(file, start, os.SEEK_HOLE)
-        first, last = max(start // piece, number), -(-min(end, size) // piece)
+    while extent := _extent(file, number * piece, size):
+        start, end = extent
+        first, last = max(start // piece, number), -(-end // piece)
         yield from range(first, last)
         number = max(last, number + 1)
+
+
+def data_in(file: int, start: int, end: int) -> int:
+    """How many of the bytes from `start` to `end` are no holes."""
+    found = 0
+    while extent := _extent(file, start, end):
+        found += extent[1] - extent[0]
+        start = extent[1]
+    return found
+
+
+def _extent(file: int, start: int, end: int) -> tuple[int, int] | None:
+    """Where the first data from `start` on begins and ends, up to `end` (lseek(2), SEEK_DATA)."""
+    if start >= end:
+        return None
+    try:
+        begin = os.lseek(file, start, os.SEEK_DATA)
+        return (begin, min(os.lseek(file, begin, os.SEEK_HOLE), end)) if begin < end else None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # nothing but holes up to the end
+            return None
+        raise
 
 
 def read_piece(file: int, number: int, piece: int, size: int) -> bytes:

@@ -8,7 +8,7 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.drive.blobs.pipeline import in_order
 from broker.drive.format.chunks import CHUNK, CHUNK_OVERHEAD, chunk_id, padded_size, seal_chunk
@@ -16,7 +16,7 @@ from broker.drive.format.manifest import Content, ContentBuilder, Ref, Refs, lea
 from broker.drive.metadata.protocol import MetadataStore
 from broker.drive.records import BlobName, Chunk, NodeId, OperationId
 from broker.remotes.drive.chunklist import ChunkList
-from broker.remotes.drive.pieces import read_piece, with_data
+from broker.remotes.drive.pieces import data_in, read_piece, with_data
 from broker.remotes.drive.transfers import Transfers
 from broker.remotes.protocol import Step
 
@@ -43,6 +43,8 @@ class _Piece:
 
     index: int
     length: int
+    stored: int = 0
+    """How many of its bytes are no holes."""
     ref: Ref | None = None
     chunk: Chunk | None = None
     sealed: memoryview | None = None
@@ -96,7 +98,7 @@ class Upload:
                     if piece.ref and piece.chunk:
                         found[piece.index] = piece.ref
                         self._chunks[piece.ref.id] = piece.chunk
-                        self._stored += piece.length
+                        self._stored += piece.stored
                     step(piece.length)
         return Refs.of(found)
 
@@ -107,7 +109,7 @@ class Upload:
         )
         new = [(piece.chunk, piece.sealed) for piece in pieces if piece.chunk and piece.sealed is not None]
         await self._put(new)
-        return [_Piece(piece.index, piece.length, piece.ref, piece.chunk) for piece in pieces]
+        return [replace(piece, sealed=None) for piece in pieces]
 
     async def _put(self, new: Sequence[tuple[Chunk, memoryview]]) -> None:
         if new:
@@ -120,12 +122,13 @@ class Upload:
         data = read_piece(file, index, CHUNK, size)
         if data == _ZEROS[: len(data)]:
             return _Piece(index, len(data))
+        stored = data_in(file, index * CHUNK, index * CHUNK + len(data))
         if before and self._base and chunk_id(self._base.key(before), index, data) == before.id:
-            return _Piece(index, len(data), before, self._base.chunk(before))
+            return _Piece(index, len(data), stored, before, self._base.chunk(before))
         key = self._keys[self._epoch]
         id = chunk_id(key, index, data)
         sealed = seal_chunk(key, self._node, id, data)
-        return _Piece(index, len(data), Ref(id, self._epoch), _chunk(id, len(sealed)), sealed)
+        return _Piece(index, len(data), stored, Ref(id, self._epoch), _chunk(id, len(sealed)), sealed)
 
     async def _send_leaf(self, number: int, refs: Refs) -> Ref:
         """A part of the chunk list itself, which is left alone like a chunk when nothing in it has changed."""

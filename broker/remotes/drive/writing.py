@@ -17,7 +17,8 @@ from broker.remotes.drive.transfers import Transfers
 from broker.remotes.drive.uploading import Upload
 from broker.remotes.protocol import Step
 
-_BLOCK = 512
+_PAGE, _BLOCKS_OF_PAGE = 4096, 8
+"""What a file takes is told as local file systems do: in whole pages, counted in blocks of 512 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,4 @@ def _inline(id: NodeId, body: Body, keys: Mapping[int, bytes], data: bytes) -> W
 
 
 def _blocks(size: int) -> int:
-    return -(-size // _BLOCK)
+    return -(-size // _PAGE) * _BLOCKS_OF_PAGE

@@ -86,6 +86,16 @@ class Content:
         with pytest.raises(protocol.VersionChanged):
             await remote.read(b"f", old.version, 0, 10)
 
+    @pytest.mark.parametrize("size", [1, 5000, 3 << 20])
+    async def test_blocks_are_those_of_the_content(self, remote: Remote, size: int) -> None:
+        """`du` and the limit of the cache go by them: not less than the content, and at most the rest of a page more,
+        when it is new, in a listing, and when it was replaced."""
+        written = await put(remote, b"f", os.urandom(size // 2 + 1))
+        written = await replaced(remote, b"f", os.urandom(size), written)
+        (listed,) = [entry.attributes async for page in remote.list(b"") for entry in page]
+        for found in (written, listed):
+            assert found.blocks is None or size <= found.blocks * 512 < size + 4096
+
     async def test_holes_stay_holes(self, remote: Remote) -> None:
         """A sparse file arrives with its content, and without its holes being filled."""
         needs(remote, "holes")

@@ -13,7 +13,7 @@ from broker.drive.errors import Unreachable
 from broker.drive.format.chunks import CHUNK
 from broker.drive.records import INLINE_MAX
 from broker.remotes.drive import reading, uploading
-from broker.remotes.drive.pieces import with_data
+from broker.remotes.drive.pieces import data_in, with_data
 from broker.remotes.protocol import Attributes, Unavailable, VersionChanged
 
 from ..helpers import NOTHING, content_of, put, source
@@ -199,3 +199,12 @@ def test_pieces_with_data() -> None:
         assert list(with_data(file, 3 * MIB, MIB)) == []
     with file_of({}, 0) as file:
         assert list(with_data(file, 0, MIB)) == []
+
+
+def test_how_much_is_data() -> None:
+    """What lies in holes does not count, nor what is outside the borders."""
+    page = os.sysconf("SC_PAGESIZE")
+    with file_of({3 * MIB: bytes(2 * page), 5 * MIB - page: bytes(page)}, 6 * MIB) as file:
+        assert data_in(file, 0, 6 * MIB) == 3 * page
+        assert data_in(file, 3 * MIB + 1, 4 * MIB) == 2 * page - 1
+        assert data_in(file, 0, 3 * MIB) == data_in(file, 5 * MIB, 6 * MIB) == 0
