@@ -16,6 +16,9 @@ _REMEMBERED = 5_000
 """Opened bodies that are kept."""
 
 _MODE_BITS = 0o7777
+_UNCOUNTED = 1
+"""The links of a folder whose subfolders nobody counts, as on btrfs. From 2 on, programs take the rest for their
+number, and on XFS `find` looks for no more folders than that (fts.c of gnulib)."""
 
 
 class Bodies:
@@ -64,7 +67,7 @@ def attributes_of(stored: StoredNode, body: Body) -> Attributes:
         size=size,
         mtime_ns=body.mtime_ns if own_time else stored.changed_ns,
         atime_ns=body.atime_ns,
-        nlink=2 if folder else max(stored.links, 1),
+        nlink=_UNCOUNTED if folder else max(stored.links, 1),
         uid=body.uid,
         gid=body.gid,
         blocks=body.blocks if stat.S_ISREG(body.mode) else 0,

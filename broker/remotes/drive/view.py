@@ -205,7 +205,7 @@ class ViewRemote:
 
 def _folder(names: Sequence[bytes]) -> Attributes:
     digest = hashlib.blake2b(b"/".join(names), digest_size=16).hexdigest()
-    return Attributes(Version(digest), stat.S_IFDIR | 0o555, 0, 0, 0, nlink=2, blocks=0)
+    return Attributes(Version(digest), stat.S_IFDIR | 0o555, 0, 0, 0, nlink=1, blocks=0)
 
 
 def _join(folder: Path, path: Path) -> Path:

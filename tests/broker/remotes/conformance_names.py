@@ -48,6 +48,14 @@ class Names:
             with pytest.raises(protocol.Forbidden):
                 await attempt
 
+    async def test_a_folder_counts_its_folders_or_says_so(self, remote: Remote) -> None:
+        """2 links and one for each folder in it, or 1, which no program takes for a number of folders (fts(3))."""
+        for path in (b"d", b"d/a", b"d/b"):
+            await remote.mkdir(path, NOTHING)
+        await put(remote, b"d/f")
+        (listed,) = [entry.attributes async for page in remote.list(b"") for entry in page]
+        assert (await remote.stat(b"d")).nlink == listed.nlink and listed.nlink in (1, 4)
+
     async def test_folders(self, remote: Remote) -> None:
         """mkdir, rmdir and remove tell folders from files and empty from full."""
         made = await remote.mkdir(b"d", Changes(mode=0o750))

@@ -47,7 +47,7 @@ class Node:
             size=size,
             mtime_ns=self.mtime_ns,
             atime_ns=self.atime_ns,
-            nlink=2 if self.is_folder else self.nlink,
+            nlink=1 if self.is_folder else self.nlink,
             uid=self.uid,
             gid=self.gid,
             blocks=(size + 511) // 512,
