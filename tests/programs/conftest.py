@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from . import processes
+from .backings import FOLDERS, Backing, Embedded, OnServer
+from .chosen import BACKINGS, EMBEDDED, FILE, SERVED, runs
 from .harness import Pair
 from .machines import Machines
+from .team import team
 
 SOURCES = Path(__file__).parent / "sources"
 Build = Callable[..., Path]
@@ -32,15 +35,59 @@ def native_twice(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--native-twice", default=False))
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every scenario runs with a folder behind the drive, the chosen ones also with encrypted drives."""
+    if "backing" in metafunc.fixturenames:
+        once = metafunc.config.getoption("--native-twice", default=False)
+        metafunc.parametrize("backing", [FILE] if once else BACKINGS, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out those that are not chosen, and gives those on drives time."""
+    config.hook.pytest_deselected(items=[item for item in items if not _is_chosen(item)])
+    items[:] = filter(_is_chosen, items)
+    for item in items:
+        if _backing_of(item) != FILE:
+            item.add_marker(pytest.mark.timeout(600))
+
+
+def _backing_of(item: pytest.Item) -> str:
+    has_one = isinstance(item, pytest.Function) and "backing" in item.fixturenames
+    return str(item.callspec.params["backing"]) if has_one else FILE
+
+
+def _is_chosen(item: pytest.Item) -> bool:
+    backing = _backing_of(item)
+    return backing == FILE or runs(item.module.__name__, item.originalname, item.callspec.id, backing)
+
+
 @pytest.fixture
-def pair(native_twice: bool) -> Iterator[Pair]:
+def backing(request: pytest.FixtureRequest) -> Backing:
+    """What is behind the prefixes of a scenario."""
+    if request.param == SERVED:
+        served: Backing = request.getfixturevalue("served")
+        return served
+    return Embedded() if request.param == EMBEDDED else FOLDERS
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OnServer]:
+    """A server on PostgreSQL and SeaweedFS, whose store must be sound in the end."""
+    folder = tmp_path_factory.mktemp("served")
+    with team(folder) as made:
+        yield OnServer(made.url)
+        assert made.fsck() == "nothing is wrong\n"
+
+
+@pytest.fixture
+def pair(native_twice: bool, backing: Backing) -> Iterator[Pair]:
     """A scenario in folders of its own with short names, since socket paths must fit into 108 bytes."""
     base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
     base.chmod(0o755)
     unique = base.name.removeprefix("sd-")
     above = "/" if os.geteuid() == 0 else "/tmp/"
     try:
-        yield Pair(base, f"{above}drive-{unique}", native_twice)
+        yield Pair(base, f"{above}drive-{unique}", native_twice, backing)
     finally:
         processes.end(base)
         shutil.rmtree(base, ignore_errors=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import processes
+from .backings import FOLDERS, Backing, tree
+from .nodes import Tree, in_folder, walk
 from .sides import Mount, as_user, brokered, native
 from .terminal import Terminal
 from .trees import snapshot, standard
 
 Setup = Callable[["Place"], None]
 Runner = Callable[["Place", dict[str, str]], tuple[int, bytes, bytes]]
-Wrapper = Callable[[Sequence[Mount], Path, Path, Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,12 @@ class Scenario:
     setup: Setup
     opaque: Sequence[str]
     links: bool
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One scenario's two runs. Built by the fixture `pair`; `prefix` is where the drive is in both.
+    """One scenario's two runs. Built by the fixture `pair`; `prefix` is where the drive is in both, and `backing` is
+    what stands behind it in the second.
 
     `confined` is a command that runs its arguments with fewer rights: seccomp-drive itself, and the native program.
     """
@@ -83,6 +84,7 @@ class Pair:
     base: Path
     prefix: str
     native_twice: bool
+    backing: Backing = FOLDERS
     mounts: tuple[Mount, ...] = ()
     user: int | None = None
     confined: Sequence[str] = ()
@@ -108,12 +110,14 @@ class Pair:
         """
         __tracebackhide__ = True
         command = list(argv) if outside else ["drive-exec", *argv]
-        return self._compare(Scenario(_capturing(command, text, seconds), setup, opaque, links, seconds), status)
+        runner = _capturing(command, text, seconds * self.backing.patience)
+        return self._compare(Scenario(runner, setup, opaque, links), status)
 
     def outcomes(self, argv: Sequence[str], *, setup: Setup, seconds: float) -> tuple[Outcome, Outcome]:
         """What came of `argv` natively and on the drive, for tests that compare for themselves."""
-        scenario = Scenario(_capturing(["drive-exec", *argv], b"", seconds), setup, (), False, seconds)
-        return self._side("native", native, scenario), self._side("drive", self._other, scenario)
+        runner = _capturing(["drive-exec", *argv], b"", seconds * self.backing.patience)
+        scenario = Scenario(runner, setup, (), False)
+        return self._side("native", None, scenario), self._side("drive", self._drive(), scenario)
 
     def dialogue(
         self,
@@ -133,46 +137,62 @@ class Pair:
             executable = shutil.which(command[0], path=environment["PATH"]) or command[0]
             with Terminal([executable, *command[1:]], environment, place.work) as terminal:
                 said = talk(terminal) or ""
-                return terminal.wait(seconds), said.encode(), b""
+                return terminal.wait(seconds * self.backing.patience), said.encode(), b""
 
-        return self._compare(Scenario(runner, setup, opaque, False, seconds), status)
+        return self._compare(Scenario(runner, setup, opaque, False), status)
 
     def _compare(self, scenario: Scenario, status: int) -> Outcome:
         __tracebackhide__ = True
-        first = self._side("native", native, scenario)
+        first = self._side("native", None, scenario)
         assert first.status == status, f"the scenario itself is wrong: {replace(first, trees={})}"
-        second = self._side("drive", self._other, scenario)
+        second = self._side("drive", self._drive(), scenario)
         if first != second:
             lines = difflib.unified_diff(first.report(), second.report(), "native", "on the drive", lineterm="", n=1)
             raise AssertionError("\n".join(["on the drive it went differently:", *lines]))
         return first
 
-    @property
-    def _other(self) -> Wrapper:
-        return native if self.native_twice else brokered
+    def _drive(self) -> Backing | None:
+        return None if self.native_twice else self.backing
 
-    def _side(self, name: str, wrapper: Wrapper, scenario: Scenario) -> Outcome:
+    def _side(self, name: str, backing: Backing | None, scenario: Scenario) -> Outcome:
+        """One run, natively without a `backing`."""
         place = Place(self.base, self.base / name, self.base / "work", self.prefix)
         mounts = self.mounts or (Mount(self.prefix),)
         confined = [*self.confined, *(as_user(self.user) if self.user is not None else [])]
-        with _folders(place, mounts, points=wrapper is native):
+        home = place.base / "home"
+        started = time.time()
+        with _folders(place, mounts, points=backing is None):
             scenario.setup(place)
+            self._hand_over(place)
+            urls = (backing or FOLDERS).fill(home, place.folders, [mount.name for mount in mounts])
             script = place.base / "bin/drive-exec"
-            script.write_text(wrapper(mounts, place.folders, place.work, confined))
+            script.write_text(
+                brokered(mounts, urls, confined) if backing else native(mounts, place.folders, place.work, confined)
+            )
             script.chmod(0o755)
-            if self.user is not None:
-                _hand_to(self.user, place.base / "home", place.base / "cache", place.work, place.folders)
-            started = time.time()
             code, stdout, stderr = scenario.runner(place, self._environment())
             left = processes.gone(place.base, 10)
             assert not left, f"{name} left processes behind: {left}; stderr: {_decoded(stderr)}"
             ended = time.time()
-        folders = {mount.name: place.folders / mount.name for mount in mounts} | {"local": place.work}
-        trees = {
-            folder: snapshot(path, started, ended, opaque=scenario.opaque, links=scenario.links)
-            for folder, path in folders.items()
-        }
-        return Outcome(code, _decoded(stdout), _decoded(stderr), trees)
+
+        def shown(nodes: Tree, owners: bool = True) -> Sequence[str]:
+            return snapshot(nodes, started, ended, opaque=scenario.opaque, links=scenario.links, owners=owners)
+
+        trees = {name: shown(tree(url, home), self.backing.owners) for name, url in urls.items()}
+        trees["local"] = shown(in_folder(place.work))
+        return Outcome(code, self._beside_limits(_decoded(stdout)), _decoded(stderr), trees)
+
+    def _beside_limits(self, output: str) -> str:
+        for pattern, shown in self.backing.limits:
+            output = pattern.sub(shown, output)
+        return output
+
+    def _hand_over(self, place: Place) -> None:
+        """To the user who runs the program, where that is another one."""
+        if self.user is not None:
+            for root in (place.base / "home", place.base / "cache", place.work, place.folders):
+                for path in walk(root):
+                    os.chown(path, self.user, self.user, follow_symlinks=False)
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -208,13 +228,6 @@ def _folders(place: Place, mounts: Sequence[Mount], *, points: bool) -> Iterator
         for point in made:
             with suppress(OSError):
                 point.rmdir()
-
-
-def _hand_to(user: int, *roots: Path) -> None:
-    for root in roots:
-        for folder, folders, files in os.walk(root):
-            for name in [".", *folders, *files]:
-                os.chown(Path(folder, name), user, user, follow_symlinks=False)
 
 
 def _capturing(command: Sequence[str], text: bytes, seconds: float) -> Runner:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .machines import Machines, Session
+from .nodes import in_folder
 from .trees import snapshot
 
 CHURN = str(Path(__file__).parent / "sources" / "churn.py")
@@ -147,7 +148,7 @@ def logs_differ(base: Path, processes: int) -> list[str]:
 
 
 def trees_differ(native: Path, share: Path, started: float) -> list[str]:
-    here, there = (snapshot(root, started, time.time(), opaque=(), links=True) for root in (native, share))
+    here, there = (snapshot(in_folder(root), started, time.time(), opaque=(), links=True) for root in (native, share))
     return list(difflib.unified_diff(here, there, "native", "share", lineterm="", n=0))
 
 

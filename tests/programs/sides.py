@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +63,11 @@ def native(mounts: Sequence[Mount], folders: Path, work: Path, confined: Sequenc
     return f'#!/bin/sh\nexec {shlex.join([*unshare, "--", "sh", "-c", inner, "sh"])} "$@"\n'
 
 
-def brokered(mounts: Sequence[Mount], folders: Path, work: Path, confined: Sequence[str]) -> str:
+def brokered(mounts: Sequence[Mount], urls: Mapping[str, str], confined: Sequence[str]) -> str:
     """A shell script that runs its arguments under `seccomp-drive exec`, itself run by the command `confined`, with
-    each mount's folder as its remote."""
+    the remote at the URL of each mount's name."""
     options = []
     for mount in mounts:
-        options += ["-m", f"{mount.prefix}=file://{folders / mount.name}" + (",ro" if mount.read_only else "")]
+        options += ["-m", f"{mount.prefix}={urls[mount.name]}" + (",ro" if mount.read_only else "")]
     command = [*confined, *seccomp_drive("exec", *options, "--")]
     return f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n'

@@ -27,6 +27,12 @@ class Team:
     server: ServerProcess
     recorder: Recorder
 
+    def fsck(self) -> str:
+        """What the administrator's check of the store says."""
+        command = seccomp_drive("fsck", "--meta", self.database, "--blobs", self.seaweed.url)
+        environment = {**os.environ, **self.seaweed.environment}
+        return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout
+
 
 @contextlib.contextmanager
 def team(folder: Path) -> Iterator[Team]:
