@@ -272,7 +272,8 @@ class Lookup:
                 await self._agree(join(path, name), None, token)
         await self._agree(path, *await self._ask(path))
         self._trust.name(path, started)
-        self._trust.listing(path, time.monotonic())
+        ended = time.monotonic()
+        self._trust.listing(path, ended, ended - started)
         self._misses[path] = 0, len(seen)
 
     async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:

@@ -20,21 +20,19 @@ class Trust:
         self.ttl = ttl
         self._vouch = vouch
         self._names: dict[Path, float] = {}
-        self._listings: dict[Path, float] = {}
+        self._listings: dict[Path, tuple[float, float]] = {}
+        """When a folder was listed, and until when that counts."""
 
     def trusts(self, path: Path, since: float | None = None) -> bool:
         """Whether the name was found to be the remote's since then (default: within the ttl)."""
-        if since is None:
-            since = time.monotonic() - self.ttl
-        if self._names.get(path, -math.inf) >= since:
+        if self._names.get(path, -math.inf) >= (time.monotonic() - self.ttl if since is None else since):
             return True
-        return bool(path) and self._listings.get(_folder(path), -math.inf) >= since
+        return bool(path) and self.trusts_listing(_folder(path), since)
 
     def trusts_listing(self, path: Path, since: float | None = None) -> bool:
         """The same of a folder's listing."""
-        if since is None:
-            since = time.monotonic() - self.ttl
-        return self._listings.get(path, -math.inf) >= since
+        at, until = self._listings.get(path, (-math.inf, -math.inf))
+        return until >= time.monotonic() if since is None else at >= since
 
     def validated(self, path: Path) -> float:
         """When the name itself was, not counting listings; -inf for never."""
@@ -53,9 +51,12 @@ class Trust:
         self._names[path] = at
         self._vouch.name(path, at + self.ttl)
 
-    def listing(self, path: Path, at: float) -> None:
-        self._listings[path] = at
-        self._vouch.listing(path, at + self.ttl)
+    def listing(self, path: Path, at: float, took: float = 0.0) -> None:
+        """The folder was listed, in `took` seconds. It counts as long as that, if that is more than the ttl: who goes
+        through a large folder would have it listed over and over."""
+        until = at + (max(self.ttl, took) if self.ttl else 0.0)
+        self._listings[path] = at, until
+        self._vouch.listing(path, until)
 
     def drop_name(self, path: Path) -> None:
         if self._names.pop(path, None) is not None:

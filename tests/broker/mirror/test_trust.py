@@ -94,3 +94,17 @@ def test_what_is_below_a_folder_is_forgotten_with_it() -> None:
         trust.name(path, time.monotonic())
     trust.forget(b"a")
     assert [path for path in PATHS if trust.trusts(path)] == [b"", b"ab"]
+
+
+def test_a_listing_counts_as_long_as_it_took() -> None:
+    """If that is more than the ttl; not for who asks for what was found since a moment, and never without a ttl."""
+    told, now = Told(), time.monotonic()
+    trust = Trust(TTL, told)
+    trust.listing(b"a", now - 50, 60)
+    assert trust.trusts_listing(b"a") and trust.trusts(b"a/b") and told.trusts(b"a/b", now)
+    assert not trust.trusts_listing(b"a", now - 40)
+    trust.listing(b"a", now - 50, 40)
+    assert not trust.trusts_listing(b"a") and not told.trusts(b"a/b", now)
+    trust = Trust(0, told)
+    trust.listing(b"a", now, 60)
+    assert not trust.trusts(b"a/b") and not told.trusts(b"a/b", time.monotonic())
