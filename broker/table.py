@@ -12,6 +12,9 @@ RANGE_MASK = 0xFFFFFF00
 
 SIGCHLD = 17
 
+SOCKET_CALLS = (2, 3)
+"""SYS_BIND and SYS_CONNECT of socketcall(2), by which 32-bit programs reach them."""
+
 
 class Trap(enum.IntEnum):
     """When a call is trapped, and what the lane does with it."""
@@ -33,6 +36,9 @@ class Trap(enum.IntEnum):
 
     GROUPS = 7
     """Always; continued, and remembered: callers may have other supplementary groups than the broker."""
+
+    SOCKET_CALL = 8
+    """Only for those of SOCKET_CALLS in the first argument; a PATH call whose arguments the second one points to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +147,7 @@ TABLE: tuple[Row, ...] = (
     Row("execveat", 322, 358, Trap.EXEC, (AT,)),
     Row("bind", 49, 361, Trap.PATH, fd=0),
     Row("connect", 42, 362, Trap.PATH, fd=0),
+    Row("socketcall", None, 102, Trap.SOCKET_CALL),
     Row("getcwd", 79, 183, Trap.WORKING_DIRECTORY),
     Row("fchdir", 81, 133, Trap.DESCRIPTOR, fd=0),
     _fd("fsync", 74, 118),

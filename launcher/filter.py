@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from broker.kernel import native
-from broker.table import RANGE_MASK, RANGE_START, REFUSED, SIGCHLD, Row, Trap
+from broker.table import RANGE_MASK, RANGE_START, REFUSED, SIGCHLD, SOCKET_CALLS, Row, Trap
 from launcher import bpf
 
 SECCOMP_SET_MODE_FILTER = 1
@@ -55,6 +55,9 @@ def rules(table: Iterable[Row], architecture: Architecture) -> Iterator[Rule]:
                     yield Rule(number, (Condition(argument, "MASKED_EQ", (RANGE_MASK, RANGE_START)),))
         elif row.trap is Trap.SIGNAL_ACTION:
             yield Rule(number, (Condition(0, "MASKED_EQ", (_INT, SIGCHLD)), Condition(1, "NE", (0,))))
+        elif row.trap is Trap.SOCKET_CALL:
+            for call in SOCKET_CALLS:
+                yield Rule(number, (Condition(0, "MASKED_EQ", (_INT, call)),))
         else:
             yield Rule(number)
     for _, x86_64, i386 in REFUSED:

@@ -28,6 +28,7 @@ cdef extern from "src/rows.h":
         row_path paths[2]
         bint opens
         bint socket
+        bint packed
         bint relinks
         uint8_t follows
         uint8_t flags_argument

@@ -55,6 +55,7 @@ cdef int fill_row(row *target, source) except -1:
     target.flags = traits.flags
     target.opens = traits.opens
     target.socket = traits.socket
+    target.packed = traits.packed
     target.relinks = traits.relinks
     target.shows = traits.shows
     target.output = traits.output

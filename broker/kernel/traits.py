@@ -49,6 +49,8 @@ class Traits:
     """May open a folder for listing."""
     socket: bool = False
     """Takes a sockaddr in its second argument, the length in its third."""
+    packed: bool = False
+    """These are 32-bit words in an array that the second argument of the call points to."""
     relinks: bool = False
     """Afterwards a path may lead somewhere else."""
     shows: Shows = Shows.NOTHING
@@ -59,7 +61,7 @@ class Traits:
 
 
 _OPENS = frozenset({"open", "openat", "openat2"})
-_SOCKETS = frozenset({"bind", "connect"})
+_SOCKETS = frozenset({"bind", "connect", "socketcall"})
 _RELINKS = frozenset(
     {"symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2", "chdir", "fchdir"}
     | {"mount", "umount2", "move_mount"}
@@ -114,6 +116,7 @@ def traits_of(row: Row) -> Traits:
         flags,
         opens=row.name in _OPENS,
         socket=row.name in _SOCKETS,
+        packed=row.trap is Trap.SOCKET_CALL,
         relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
         shows=shows,
         output=output,

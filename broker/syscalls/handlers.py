@@ -85,6 +85,7 @@ HANDLERS: dict[str, Handler] = {
     "execveat": redirects.execveat,
     "bind": attributes.socket_address,
     "connect": attributes.socket_address,
+    "socketcall": attributes.socket_address,
     "getcwd": redirects.getcwd,
     "fchdir": descriptors.leave,
     "fsync": descriptors.fsync,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from interpreter import run
 
 from broker.kernel import native
-from broker.table import RANGE_END, RANGE_START, REFUSED, TABLE, Row, Trap
+from broker.table import RANGE_END, RANGE_START, REFUSED, SOCKET_CALLS, TABLE, Row, Trap
 from launcher import bpf, filter
 from launcher.bpf import ALLOW, AUDIT_ARCH_I386, AUDIT_ARCH_X86_64, NOTIFY
 
@@ -43,6 +43,8 @@ def trapped(row: Row, arguments: tuple[int, ...]) -> bool:
         return ranged(row.fd) or ranged(row.other_fd)
     if row.trap is Trap.SIGNAL_ACTION:
         return arguments[0] & 0xFFFFFFFF == 17 and arguments[1] != 0
+    if row.trap is Trap.SOCKET_CALL:
+        return arguments[0] & 0xFFFFFFFF in SOCKET_CALLS
     return True
 
 
@@ -54,7 +56,11 @@ def verdict(row: Row, arch: str, *arguments: int) -> int:
 
 @pytest.mark.parametrize(("row", "arch"), CALLS, ids=lambda value: getattr(value, "name", value))
 @settings(max_examples=40)
-@given(arguments=st.tuples(st.one_of(descriptors, st.just(17)), st.one_of(descriptors, words), *[words] * 4))
+@given(
+    arguments=st.tuples(
+        st.one_of(descriptors, st.sampled_from([17, *SOCKET_CALLS])), st.one_of(descriptors, words), *[words] * 4
+    )
+)
 def test_each_call_is_trapped_as_the_table_says(row: Row, arch: str, arguments: tuple[int, ...]) -> None:
     """With any arguments, junk in the upper halves of integers included; and never with the cookie."""
     mask = 0xFFFFFFFF if arch == "i386" else 2**64 - 1
@@ -96,6 +102,12 @@ def test_calls_by_hand(name: str, arguments: tuple[int, ...], result: int) -> No
     """The boundaries of the range and of the signal rule, spelt out."""
     row = next(row for row in TABLE if row.name == name)
     assert verdict(row, "x86_64", *arguments) == result
+
+
+def test_only_the_socket_calls_with_an_address_that_may_be_a_path() -> None:
+    """A 32-bit program's bind and connect; its socket, listen, send and receive run natively."""
+    row = next(row for row in TABLE if row.name == "socketcall")
+    assert [call for call in range(25) if verdict(row, "i386", call, 2**20) == NOTIFY] == [2, 3]
 
 
 @pytest.mark.parametrize("arch", ARCHES)

@@ -59,6 +59,32 @@ def test_32_bit_program_on_the_drive(pair: Pair, build: Build) -> None:
     pair.run(bash('cd "$DRIVE"; ./program sub; "$DRIVE/program" "$DRIVE"'), setup=setup)
 
 
+ON_A_DRIVE = """\
+bind: EOPNOTSUPP
+listen: EINVAL
+connect: EOPNOTSUPP
+send: ENOTCONN
+bind again: EOPNOTSUPP
+bind datagram: EOPNOTSUPP
+sendto: ENOENT
+recv: EAGAIN
+connect missing: EOPNOTSUPP
+"""
+
+
+@pytest.mark.parametrize("flags", [("-m64",), ("-m32",), ("-m32", "-DMULTIPLEXED")], ids="".join)
+def test_sockets(pair: Pair, build: Build, flags: tuple[str, ...]) -> None:
+    """Off the drive sockets of all kinds work as natively; on it a path is refused, however the call is made."""
+    try:
+        program = build("sockets.c", *flags)
+    except subprocess.CalledProcessError:
+        pytest.skip("needs gcc-multilib")
+    pair.run([str(program), "."])
+    if not pair.native_twice:
+        _, drive = pair.outcomes([str(program), pair.prefix], setup=fill_standard, seconds=30)
+        assert drive.stdout.startswith(ON_A_DRIVE)
+
+
 def test_io_uring_is_not_a_way_around(pair: Pair, build: Build) -> None:
     """A program that prefers io_uring is told that there is none, and falls back to calls that reach the drive."""
     pair.run([str(build("ring.c")), f"{pair.prefix}/hello.txt"])

@@ -204,6 +204,20 @@ static bool path_concerns(struct court *court, struct trapped *trapped, int inde
                           : relative_concerns(court, &question, fd, path, length);
 }
 
+static long read_socket_name(const struct seccomp_notif *notification, const struct row *row, char *path)
+{
+    uint64_t address = notification->data.args[1], size = notification->data.args[2];
+    uint32_t words[3]; /* descriptor, address, size: socketcall(2) */
+    if (row->packed) {
+        long got = tracee_read(notification->pid, address, words, sizeof words);
+        if (got < (long)sizeof words)
+            return got < 0 ? got : -EFAULT;
+        address = words[1];
+        size = words[2];
+    }
+    return tracee_read_socket_name(notification->pid, address, size, path);
+}
+
 /* Whether the call is decided already: true in *concerns when the broker must read what we may not. */
 static bool read_paths(struct court *court, struct trapped *trapped, bool *concerns)
 {
@@ -213,11 +227,10 @@ static bool read_paths(struct court *court, struct trapped *trapped, bool *conce
     bool broken = false;
     trapped->path_count = row->socket ? 1 : row->path_count;
     for (int index = 0; index < trapped->path_count; index++) {
-        const __u64 *args = notification->data.args;
-        uint64_t address = args[row->socket ? 1 : row->paths[index].path];
+        uint64_t address = row->socket ? 0 : notification->data.args[row->paths[index].path];
         long length = -EFAULT;
         if (row->socket)
-            length = tracee_read_socket_name(notification->pid, address, args[2], trapped->paths[index]);
+            length = read_socket_name(notification, row, trapped->paths[index]);
         else if (address)
             length = tracee_read_string(notification->pid, address, trapped->paths[index], PATH_LIMIT);
         trapped->lengths[index] = length;

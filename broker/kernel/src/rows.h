@@ -14,6 +14,7 @@ enum trap { /* broker.table.Trap */
     TRAP_SIGNAL_ACTION,
     TRAP_ROOT,
     TRAP_GROUPS,
+    TRAP_SOCKET_CALL,
 };
 
 enum follows { FOLLOWS, FOLLOWS_NOT, FOLLOWS_UNLESS, FOLLOWS_IF }; /* broker.kernel.traits.Follows */
@@ -34,6 +35,7 @@ struct row {
     } paths[2];
     bool opens;        /* may open a folder for listing */
     bool socket;       /* a sockaddr in the second argument, its length in the third */
+    bool packed;       /* these are 32-bit words in an array that the second argument of the call points to */
     bool relinks;      /* what was learned of links may be wrong afterwards */
     uint8_t follows;   /* whether the last component is followed: by itself, or by the flags in an argument */
     uint8_t flags_argument;

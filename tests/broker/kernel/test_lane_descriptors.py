@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import signal
 import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -13,7 +15,10 @@ import pytest
 from tracee import Probe, probing
 
 from broker.kernel import native
+from broker.table import SOCKET_CALLS
 
+MMAP = 9
+SOCKETCALL = 102
 SA_NOCLDSTOP = 1
 SA_RESTORER = 0x04000000
 SA_RESTART = 0x10000000
@@ -100,6 +105,33 @@ def test_sockets_on_a_drive_are_handed_over(tmp_path: Path) -> None:
         assert not probe.handed_over("connect", ("127.0.0.1", 1))
         assert not probe.handed_over("bind", bytes(tmp_path / "socket"))
         assert (tmp_path / "socket").is_socket()
+
+
+def multiplexed(call: int, address: bytes) -> int:
+    """socketcall(2), which reads its arguments, and the address, in the lower 4 GiB."""
+    low = native.call(native.AUDIT_ARCH_X86_64, MMAP, (0, 4096, 3, 0x62, -1, 0))  # MAP_32BIT, private, anonymous
+    name = struct.pack("=H", socket.AF_UNIX) + address
+    words = struct.pack("=III", 0, low + 12, len(name))
+    ctypes.memmove(low, words + name, len(words) + len(name))
+    return native.call(native.AUDIT_ARCH_I386, SOCKETCALL, (call, low))
+
+
+def at(place: int) -> int:
+    return native.call(native.AUDIT_ARCH_I386, SOCKETCALL, (2, place))
+
+
+def test_a_32_bit_programs_sockets_are_handed_over(tmp_path: Path) -> None:
+    """As by the direct calls; and where nothing can be read the kernel has the right errno."""
+    with probing({"multiplexed": multiplexed, "at": at}) as probe:
+        for call in SOCKET_CALLS:
+            _, seen = probe.ask("multiplexed", call, b"/drive/socket")
+            assert seen[0].paths == (b"/drive/socket",)
+        assert probe.ask("multiplexed", 2, bytes(tmp_path / "socket")) == (-errno.ENOTSOCK, [])
+        assert probe.ask("multiplexed", 2, b"\0abstract") == (-errno.ENOTSOCK, [])
+        assert probe.ask("at", 16) == (-errno.EFAULT, [])
+        received = probe.lane.counters()["received"]
+        probe.ask("multiplexed", 5, b"/drive/socket")
+        assert probe.lane.counters()["received"] == received, "accept has no path"
 
 
 def spawn(path: str) -> int:
