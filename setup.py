@@ -51,10 +51,12 @@ class BuildNative(build_ext):
 
 
 EXTENSIONS = [
-    extension("native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin"),
+    extension(
+        "native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin", "elf"
+    ),
     extension(
         "lane",
-        *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "signals"),
+        *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "elf", "signals"),
         *("warm", "judge", "answers", "deferred", "lane", "threads"),
     ),
 ]

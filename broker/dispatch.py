@@ -17,7 +17,7 @@ from broker.kernel.tracee import Tracee
 from broker.syscalls.arguments import verdict
 from broker.syscalls.attributes import Handler
 from broker.syscalls.call import Call, Services
-from broker.syscalls.reply import Continue, Fail, Reply
+from broker.syscalls.reply import Continue, Fail, Reply, Unserved
 from broker.table import TABLE, Row
 from broker.telling import shown
 
@@ -102,6 +102,9 @@ class Dispatcher:
         except native.Unreadable:
             self._tell_once(_hidden(call.tracee))
             return Continue()
+        except Unserved as error:
+            self._tell_once(error.why)
+            return _failure(call, error)
         except OSError as error:
             return _failure(call, error)
         except Exception as error:

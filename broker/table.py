@@ -28,7 +28,7 @@ class Trap(enum.IntEnum):
     WORKING_DIRECTORY = 3
     """Always; continued unless a drive directory was handed out and the working directory lies in a mirror."""
     EXEC = 4
-    """Always, unless it carries the cookie; handed over if it, or a script's interpreter, may be on a drive."""
+    """Always, unless it carries the cookie; handed over if it, or its interpreter, may be on a drive."""
     SIGNAL_ACTION = 5
     """Only for SIGCHLD with a new action; the lane adds SA_RESTART and continues."""
     ROOT = 6

@@ -86,6 +86,13 @@ cdef extern from "src/perform.h":
         bint writable
     int perform(uint32_t arch, long number, const argument *arguments, const identity_t *who, long *result) nogil
 
+cdef extern from "src/prefixes.h":
+    enum:
+        PATH_LIMIT
+
+cdef extern from "src/elf.h":
+    long elf_interpreter_in "elf_interpreter"(int file, char *path) nogil
+
 cdef extern from "src/redirect.h":
     struct _redirect "redirect":
         int listener

@@ -97,6 +97,9 @@ def open_proc(tid: int, name: bytes, flags: int) -> int:
 def read_link(tid: int, path: bytes) -> bytes:
     """The text of a link, of /proc above all, as the tracee may read it if this process may not."""
 
+def elf_interpreter(file: int) -> bytes:
+    """The path that an open program names as its ELF interpreter (PT_INTERP); empty where it names none."""
+
 def redirect(
     listener: int,
     cookie: int,

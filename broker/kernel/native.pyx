@@ -273,6 +273,14 @@ def read_link(pid_t tid, bytes path):
     return PyBytes_FromStringAndSize(buffer, seen(length))
 
 
+def elf_interpreter(int file):
+    cdef char path[PATH_LIMIT]
+    cdef long length
+    with nogil:
+        length = elf_interpreter_in(file, path)
+    return PyBytes_FromStringAndSize(path, length)
+
+
 def redirect(
     int listener,
     uint64_t cookie,

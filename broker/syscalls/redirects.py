@@ -13,7 +13,8 @@ import re
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
-from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
+from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return, Unserved
+from broker.telling import shown
 
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
@@ -21,6 +22,8 @@ AT_EMPTY_PATH = 0x1000
 _FACCESSAT2 = 439
 _HEAD = 256
 """How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
+_NESTED = 5
+"""Scripts of scripts, after which execve says ELOOP."""
 
 _SHEBANG = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*?)[ \t]*(?=[\n\0]|$)")
 
@@ -125,9 +128,12 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
         raise
 
 
-async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None:
-    """(interpreter, argument) of a script that is on a drive or whose interpreter is; others are the kernel's."""
-    if target.missing or target.is_directory:
+async def _interpreter(call: Call, target: Target, depth: int = 0) -> tuple[bytes, bytes] | None:
+    """(interpreter, argument) of a script that is on a drive or whose interpreter is; others are the kernel's.
+
+    Unserved for a program, or the program that a script runs in the end, whose own interpreter is on a drive.
+    """
+    if target.missing or target.is_directory or depth > _NESTED:
         return None
     if target.mirror is not None:
         file = await target.mirror.require(target.path)
@@ -137,16 +143,42 @@ async def _interpreter(call: Call, target: Target) -> tuple[bytes, bytes] | None
         except OSError:
             return None
     try:
-        head = os.read(file, _HEAD)
+        line = shebang(os.read(file, _HEAD))
+        loader = native.elf_interpreter(file) if line is None else b""
     except OSError:
         return None
     finally:
         os.close(file)
-    line = shebang(head)
+    if loader:
+        await _require_loader(call, target, loader)
     if line is None or not target.native:
         return line
     runs = await call.resolve(follow=True, missing_ok=True, text=line[0])
-    return None if runs.native else line
+    if runs.native and await _interpreter(call, runs, depth + 1) is None:
+        return None
+    return line
+
+
+async def _require_loader(call: Call, target: Target, loader: bytes) -> None:
+    """The kernel opens the ELF interpreter (PT_INTERP) itself, by its path: there is no call to answer.
+
+    To run it with the program as its argument would be another program to /proc/self/exe and to itself.
+    """
+    found = await call.resolve(follow=True, missing_ok=True, text=loader)
+    if found.native:
+        return
+    _require(call, target, os.X_OK)
+    if found.missing:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if found.is_directory:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    _require(call, found, os.X_OK)
+    program, name = shown(target.resolved.place.virtual), shown(loader)
+    raise Unserved(
+        errno.ELIBACC,
+        f"{program} cannot be run: its ELF interpreter {name} is on a drive, where the kernel does not find it; "
+        f"run `{name} {program}`, or name one on the local disk (patchelf --set-interpreter)",
+    )
 
 
 def shebang(head: bytes) -> tuple[bytes, bytes] | None:

@@ -61,6 +61,14 @@ class Redirect:
 Reply = Continue | Return | Fail | InstallFd | Redirect
 
 
+class Unserved(OSError):
+    """What a drive cannot do: the errno, and `why`, a line for the user."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(number, why)
+        self.why = why
+
+
 @dataclass(slots=True)
 class Interruptible:
     """Whether a signal may end the wait for a call: until it has begun to change something."""

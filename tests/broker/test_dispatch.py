@@ -20,7 +20,7 @@ from broker.kernel.native import Identity
 from broker.remotes.protocol import Forbidden
 from broker.syscalls.call import Call, Services
 from broker.syscalls.handlers import HANDLERS
-from broker.syscalls.reply import Continue, Fail, Reply, Return
+from broker.syscalls.reply import Continue, Fail, Reply, Return, Unserved
 
 X86_64 = native.AUDIT_ARCH_X86_64
 GETCWD = 79
@@ -158,6 +158,17 @@ def test_a_caller_that_nobody_may_look_into_is_the_kernels(monkeypatch: pytest.M
     assert serve(monkeypatch, [trapped(1), trapped(2)], handler, told.append) == {1: CONTINUED, 2: CONTINUED}
     assert all("CAP_SYS_PTRACE" in message for message in told)
     assert told[0] == told[1], "the same words, so that they are said once"
+
+
+def test_what_a_drive_cannot_do_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program sees the errno, and the user why."""
+
+    async def handler(call: Call) -> Reply:
+        raise Unserved(errno.ELIBACC, "do something else")
+
+    told: list[str] = []
+    assert serve(monkeypatch, [trapped(1)], handler, told.append) == {1: (0, errno.ELIBACC)}
+    assert told == ["do something else"]
 
 
 def test_it_ends_only_when_all_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,49 @@ def test_32_bit_program_on_the_drive(pair: Pair, build: Build) -> None:
     pair.run(bash('cd "$DRIVE"; ./program sub; "$DRIVE/program" "$DRIVE"'), setup=setup)
 
 
+LOADED = """
+d="$DRIVE"
+"$d/program" a || echo $?
+"$LOCAL/program" b || echo $?
+"$LOCAL/script" || echo $?
+"$d/absent" || echo $?
+"$d/forbidden" || echo $?
+"$d/ld.so" "$d/program" c
+"$d/ld.so" "$LOCAL/program" d
+"$LOCAL/ordinary" e
+"""
+
+
+def test_an_elf_interpreter_on_the_drive(pair: Pair, build: Build) -> None:
+    """The kernel would open it without a call: what names it is refused, and told what to do, which works."""
+    ordinary = build("arguments.c")
+    named = {name: build("arguments.c", f"-Wl,--dynamic-linker={pair.prefix}/{name}") for name in ("ld.so", "none")}
+
+    def setup(place: Place) -> None:
+        shutil.copy("/lib64/ld-linux-x86-64.so.2", place.drive / "ld.so")
+        for name, made in (("program", named["ld.so"]), ("absent", named["none"]), ("forbidden", named["ld.so"])):
+            shutil.copy(made, place.drive / name)
+        shutil.copy(ordinary, place.work / "ordinary")
+        shutil.copy(named["ld.so"], place.work / "program")
+        (place.work / "script").write_text(f"#!{place.work}/program\n")
+        (place.work / "script").chmod(0o755)
+        (place.drive / "forbidden").chmod(0o644)
+
+    plain, drive = pair.outcomes(["bash", "-c", LOADED], setup=setup, seconds=30)
+    d, local = pair.prefix, str(pair.base / "work")
+    last = f"127\n126\n{d}/program c\n{local}/program d\n{local}/ordinary e\n"
+    assert plain.stdout == f"{d}/program a\n{local}/program b\n{local}/program {local}/script\n" + last
+    if not pair.native_twice:
+        assert drive.stdout == "126\n" * 3 + last
+        advice = [line for line in drive.stderr.splitlines() if line.startswith("seccomp-drive: ")]
+        assert advice == [
+            f"seccomp-drive: {program} cannot be run: its ELF interpreter {d}/ld.so is on a drive, where the kernel "
+            f"does not find it; run `{d}/ld.so {program}`, or name one on the local disk (patchelf --set-interpreter)"
+            for program in (f"{d}/program", f"{local}/program")
+        ]
+        assert drive.stderr.count("Can not access a needed shared library") == 3
+
+
 ON_A_DRIVE = """\
 bind: EOPNOTSUPP
 listen: EINVAL

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "scripts.h"
 
+#include "elf.h"
 #include "tracee.h"
 
 #include <errno.h>
@@ -40,35 +41,44 @@ static int open_path(pid_t tid, int fd, const char *path, bool other_root)
     return file;
 }
 
-/* The first bytes of a regular file, NUL-terminated; false where there is none. Others are not opened: that can
- * have effects. */
-static bool read_head(int found, char *head)
+/* The regular file behind `found`, or -1. Others are not opened: that can have effects. */
+static int reopen(int found)
 {
     struct stat status;
     char name[32];
     if (fstat(found, &status) || !S_ISREG(status.st_mode))
-        return false;
+        return -1;
     snprintf(name, sizeof name, "/proc/self/fd/%d", found);
-    int file = open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    ssize_t length = pread(file, head, HEAD, 0);
-    close(file);
-    if (length < 0)
-        return false;
-    head[length] = 0;
-    return true;
+    return open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
-/* The interpreter in a first line, cut out of it in place; NULL when it is not a script (execve(2)). */
-static char *interpreter_in(char *head)
+/* The interpreter in a first line (execve(2)); false where it is not a script. */
+static bool script_interpreter(int file, char path[PATH_LIMIT])
 {
-    if (head[0] != '#' || head[1] != '!')
-        return NULL;
+    char head[HEAD + 1];
+    ssize_t length = pread(file, head, HEAD, 0);
+    if (length < 2 || head[0] != '#' || head[1] != '!')
+        return false;
+    head[length] = 0;
     head[strcspn(head, "\n")] = 0;
     char *interpreter = head + 2 + strspn(head + 2, " \t");
     interpreter[strcspn(interpreter, " \t")] = 0;
-    return *interpreter ? interpreter : NULL;
+    strcpy(path, interpreter);
+    return *interpreter;
+}
+
+enum kind { RUNS_ALONE, IS_SCRIPT, IS_PROGRAM };
+
+static enum kind interpreter_of(int found, char path[PATH_LIMIT])
+{
+    int file = reopen(found);
+    if (file < 0)
+        return RUNS_ALONE;
+    enum kind kind = script_interpreter(file, path)     ? IS_SCRIPT
+                     : elf_interpreter(file, path) > 0 ? IS_PROGRAM
+                                                       : RUNS_ALONE;
+    close(file);
+    return kind;
 }
 
 bool script_concerns(struct court *court, const struct trapped *trapped, bool other_root)
@@ -79,19 +89,19 @@ bool script_concerns(struct court *court, const struct trapped *trapped, bool ot
     const char *path = trapped->lengths[0] > 0 ? trapped->paths[0] : "";
     if (!strncmp(path, "/proc/", 6) || (!*path && fd < 0))
         return false; /* ours would be another file than the tracee's */
-    char heads[2][HEAD + 1];
+    char interpreter[PATH_LIMIT];
     for (int depth = 0; depth < NESTED; depth++) {
         int found = open_path(notification->pid, fd, path, other_root);
         if (found < 0)
             return false;
-        char *head = heads[depth % 2]; /* `path` may lie in the other one */
-        bool read = read_head(found, head);
+        enum kind kind = interpreter_of(found, interpreter);
         close(found);
-        char *interpreter = read ? interpreter_in(head) : NULL;
-        if (!interpreter)
+        if (kind == RUNS_ALONE)
             return false;
         if (interpreter_concerns(court, notification->pid, interpreter, other_root))
             return true;
+        if (kind == IS_PROGRAM)
+            return false; /* the interpreter of an interpreter is not looked for */
         path = interpreter;
     }
     return false;

@@ -164,6 +164,19 @@ def test_a_local_script_with_its_interpreter_on_a_drive(tmp_path: Path, first_li
         assert [trapped.paths for trapped in seen] == ([(bytes(script),)] if handed_over else [])
 
 
+def test_a_local_program_with_its_interpreter_on_a_drive(tmp_path: Path) -> None:
+    """By what it names itself (PT_INTERP), and as what a script runs."""
+    program, script = tmp_path / "program", tmp_path / "script"
+    flags = ["-nostdlib", "-fPIE", "-pie", "-Wl,--dynamic-linker=/drive/ld.so"]
+    subprocess.run(["gcc", *flags, "-x", "c", "-o", program, "-"], input=b"void _start(void) {}", check=True)
+    script.write_text(f"#!{program}\n")
+    script.chmod(0o755)
+    with probing({"spawn": spawn}) as probe:
+        for path in (program, script):
+            result, seen = probe.ask("spawn", str(path))
+            assert (result, [trapped.paths for trapped in seen]) == (-errno.ENOENT, [(bytes(path),)])
+
+
 def test_exec_of_a_local_program_continues(tmp_path: Path) -> None:
     """Also of one that is not a regular file, which is not opened to see."""
     os.mkfifo(tmp_path / "fifo")
