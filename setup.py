@@ -52,7 +52,8 @@ class BuildNative(build_ext):
 
 EXTENSIONS = [
     extension(
-        "native", "notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin", "elf"
+        "native",
+        *("notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin", "elf", "memory"),
     ),
     extension(
         "lane",

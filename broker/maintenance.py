@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from broker.errors import SetupError
+from broker.kernel import native
 from broker.mirror import leases
 from broker.mirror.eviction import Limits
 from broker.remotes.protocol import RemoteError
@@ -58,6 +59,7 @@ class MirrorStatus:
 
 def run(command: str, settings: Settings, schemes: Mapping[str, Factory] = SCHEMES) -> int:
     """`status` or `sync`; the exit status."""
+    native.end_without_memory(os.EX_OSERR)
     return status(settings) if command == "status" else sync(settings, schemes)
 
 

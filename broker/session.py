@@ -51,7 +51,9 @@ def serve(
     schemes: Mapping[str, Factory] = SCHEMES,
 ) -> None:
     """Serve one listener until no process is left under its filter. SetupError before `ready` was called."""
-    _raise_descriptor_limit()
+    native.end_without_memory(os.EX_OSERR)
+    for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA):
+        _raise(limit)
     os.umask(0)
     spinning.run(_serve(settings, listener, ready, front, schemes))
 
@@ -246,11 +248,11 @@ def _lane(listener: int, mounts: Mounts, mirrors: Iterable[Mirror], warm: Warm) 
     )
 
 
-def _raise_descriptor_limit() -> None:
-    """Each file that is being written costs a descriptor."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _raise(limit: int) -> None:
+    """Each file that is being written costs a descriptor, and what is limited for the program is not meant for us."""
+    _, hard = resource.getrlimit(limit)
     with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        resource.setrlimit(limit, (hard, hard))
 
 
 def _can_chown() -> bool:

@@ -93,6 +93,9 @@ cdef extern from "src/prefixes.h":
 cdef extern from "src/elf.h":
     long elf_interpreter_in "elf_interpreter"(int file, char *path) nogil
 
+cdef extern from "src/memory.h":
+    void memory_insist(int status)
+
 cdef extern from "src/redirect.h":
     struct _redirect "redirect":
         int listener

@@ -125,5 +125,13 @@ def redirect(
     Blocks; call it on a worker thread, which traces for the length of the call.
     """
 
+def end_without_memory(status: int) -> None:
+    """From now on this process ends with `status`, and a line on stderr, where it would have raised MemoryError.
+
+    The interpreter's own machinery does not survive one: Thread.start() waits for ever for a thread that got no
+    memory for its first frame, a pool keeps work for a thread that has ended, a loop forgets whom to wake. Requests
+    of 1 MiB and more, and those of libraries, still fail.
+    """
+
 def filter_cookie() -> tuple[int, int]:
     """The secret (low, high) halves that make a re-run call pass the filter: drawn once, kept over fork."""

@@ -315,6 +315,10 @@ def redirect(
     return result
 
 
+def end_without_memory(int status):
+    memory_insist(status)
+
+
 cdef uint32_t[2] _cookie
 
 def filter_cookie():

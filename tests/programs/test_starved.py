@@ -1,5 +1,5 @@
-"""A broker without descriptors, a cache that goes or cannot be written, a program killed in the middle: calls fail,
-nothing that was confirmed is lost, and nothing hangs."""
+"""A broker without descriptors or memory, a cache that goes or cannot be written, a program killed in the middle:
+calls fail, nothing that was confirmed is lost, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -87,6 +87,38 @@ def test_no_descriptors_left(place: Place) -> None:
     resource.prlimit(broker, resource.RLIMIT_NOFILE, (used + 20, used + 20))
     written, failed, _ = said(session)
     assert written and failed and failed <= {errno.EMFILE, errno.ENFILE, errno.EIO}
+    check(place, written)
+
+
+@pytest.mark.parametrize("room", [0, 1 << 20, 3 << 20, 9 << 20, 40 << 20])
+def test_no_memory_left(place: Place, room: int) -> None:
+    """The broker goes on, or ends and says so: no call waits for ever, and what was confirmed is on the remote."""
+    session = start(place, 40)
+    broker = tree_of(session.pid)["broker"]
+    limit = int(Path(f"/proc/{broker}/statm").read_text().split()[0]) * resource.getpagesize() + room
+    resource.prlimit(broker, resource.RLIMIT_AS, (limit, limit))
+    written, failed, err = said(session)
+    assert failed <= {errno.ENOMEM, errno.EIO, errno.EAGAIN}
+    assert session.returncode in (0, 74, 125)
+    assert session.returncode == 0 or "memory" in err
+    check(place, written)
+
+
+def test_limits_for_the_program_are_not_the_brokers(place: Place) -> None:
+    """What `ulimit` sets softly is kept by the program alone."""
+    soft = 2 << 30
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    if before[1] != resource.RLIM_INFINITY:
+        pytest.skip("the limit is a hard one here")
+    resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
+    try:
+        session = start(place, 1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    tree = tree_of(session.pid)
+    assert resource.prlimit(tree["program"], resource.RLIMIT_AS)[0] == soft
+    assert resource.prlimit(tree["broker"], resource.RLIMIT_AS)[0] == before[1]
+    written, _, _ = said(session)
     check(place, written)
 
 
