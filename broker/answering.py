@@ -8,9 +8,9 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
+from broker.pools import pool
 from broker.remotes.protocol import RemoteError
 from broker.syscalls.call import Call
 from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return
@@ -32,7 +32,7 @@ class Answerer:
     def __init__(self, listener: int, tell_once: Callable[[str], None]) -> None:
         self._listener = listener
         self._tell_once = tell_once
-        self._tracers = ThreadPoolExecutor(_TRACERS, thread_name_prefix="redirect")
+        self._tracers = pool(_TRACERS, "redirect")
         self._next = RANGE_START
 
     async def answer(self, call: Call, reply: Reply) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Coroutine
 from typing import Any
 
 from broker.kernel import native
+from broker.pools import pool
 
 SPIN = 100e-6
 """Seconds: a little more than a program needs between two calls, less than a thread needs to wake up often."""
+_THREADS = 8
 
 Ready = list[tuple[selectors.SelectorKey, int]]
 
@@ -26,4 +28,6 @@ class SpinningSelector(selectors.EpollSelector):
 
 def run(main: Coroutine[Any, Any, None]) -> None:
     """Run `main` on such a loop. Threads of its executors that hang are left behind, for os._exit() to end."""
-    asyncio.SelectorEventLoop(SpinningSelector()).run_until_complete(main)
+    loop = asyncio.SelectorEventLoop(SpinningSelector())
+    loop.set_default_executor(pool(_THREADS, "beside"))
+    loop.run_until_complete(main)

@@ -24,6 +24,7 @@ LEVELS = [
     {"broker.kernel"},
     {
         "broker.eager",
+        "broker.pools",
         "broker.private",
         "broker.spinning",
         "broker.errors",

@@ -7,7 +7,6 @@ import errno
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from functools import partial
 from typing import TypeVar
@@ -18,6 +17,7 @@ from broker.mirror.records import Record, record_of_row, row_of
 from broker.mirror.shared import Generation
 from broker.mirror.usage import CLEAN
 from broker.mirror.vouching import NoVouch, Vouch
+from broker.pools import pool
 
 Result = TypeVar("Result")
 
@@ -54,7 +54,7 @@ class Ledger:
         self._cache: dict[int, Record | None] = {}
         self._epoch = 0
         """Counts changes, and how often the cache was emptied: what was read before is not put into it after."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = pool(1, "ledger")
         self._path = path
         self._database = self._thread.submit(connect, path, 60).result()
         self._at_once = connect(path, 0)

@@ -11,9 +11,10 @@ import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
+from broker.pools import pool
 from broker.remotes import protocol
 from broker.remotes.filesystems import answers_at_once, capabilities_of
 from broker.remotes.oserrors import remote_error
@@ -36,7 +37,7 @@ class FileRemote:
         self._capabilities = capabilities_of(root)
         self._prompt = answers_at_once(root)
         self._tree = Tree(root)
-        self._pool = ThreadPoolExecutor(_THREADS, "file-remote")
+        self._pool = pool(_THREADS, "file-remote")
         self._closed = False
 
     @property

@@ -47,10 +47,10 @@ class Core:
             self._flush.cancel()
         await self.reading.close()
         await asyncio.to_thread(self.memory.close)
-        self.transfers.pool.shutdown(wait=False)
+        self.transfers.threads.shutdown(wait=False)
         await self.store.close()
         await self.transfers.blobs.close()
 
     def _write_down(self) -> None:
         self._flush = None
-        self.transfers.pool.submit(self.memory.flush)
+        self.transfers.threads.submit(self.memory.flush)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from broker.drive.blobs.protocol import BlobStore
+from broker.pools import pool
 
 _T = TypeVar("_T")
 
@@ -18,11 +19,11 @@ _THREADS = 4
 @dataclass(frozen=True, slots=True)
 class Transfers:
     blobs: BlobStore
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(_THREADS, "drive"))
+    threads: ThreadPoolExecutor = field(default_factory=lambda: pool(_THREADS, "drive"))
 
     async def on_thread(self, work: Callable[..., _T], *args: object) -> _T:
         """`work`, and its end even when nobody waits for it any more: it may use descriptors of the caller."""
-        running = asyncio.get_running_loop().run_in_executor(self.pool, work, *args)
+        running = asyncio.get_running_loop().run_in_executor(self.threads, work, *args)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
