@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,8 +19,6 @@ from broker.syscalls.call import Call, Services
 from broker.syscalls.reply import Continue, Fail, Reply, Unserved
 from broker.table import TABLE, Row
 from broker.telling import shown
-
-LOG = logging.getLogger(__name__)
 
 _GLANCE = 0.05
 """Seconds between two looks at the pending signals of those who wait."""
@@ -84,12 +81,10 @@ class Dispatcher:
             task.add_done_callback(self._waiting.pop)
 
     async def _serve(self, call: Call, handler: Handler) -> None:
-        reply = await self._reply(call, handler)
-        call.protect()  # a redirect uses descriptors of ours until it has ended
         try:
+            reply = await self._reply(call, handler)
+            call.protect()  # a redirect uses descriptors of ours until it has ended
             await self._answerer.answer(call, reply)
-        except OSError as error:
-            LOG.debug("%s of %d went unanswered: %s", call.row.name, call.trapped.tid, error)
         except Exception as error:
             self._refuse(call.trapped, error)
 
@@ -111,7 +106,7 @@ class Dispatcher:
             return Fail(errno_of(error))
 
     def _refuse(self, trapped: Trapped, error: Exception) -> None:
-        """The last resort: nobody waits for ever."""
+        """The last resort: nobody waits for ever. What has been answered, or is gone, is not answered again."""
         with contextlib.suppress(OSError):
             native.send(self._services.listener, trapped.cookie, 0, -errno_of(error), 0)
 

@@ -69,6 +69,8 @@ def serve(
         async def answer(self, call: Call, reply: Reply) -> None:
             if reply == Return(13):
                 raise RuntimeError("an answer that cannot be given")
+            if reply == Return(14):
+                raise OSError(errno.EIO, "an answer that cannot be given")
             if isinstance(reply, Return):
                 answers[call.trapped.cookie] = reply.value, 0
             elif isinstance(reply, Fail):
@@ -117,24 +119,33 @@ def test_what_a_handler_raises_is_the_errno(
     assert answers == {1: (0, number), 2: (2, 0), 3: (3, 0)}
 
 
-@pytest.mark.parametrize("broken", ["verdict", "answer", "number"])
-def test_one_bad_call_costs_no_other(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    """A mistake in checking its arguments, in answering it, or a call that nobody knows: EIO for it alone."""
+@pytest.mark.parametrize("broken", ["verdict", "answer", "send", "telling", "number"])
+@pytest.mark.parametrize("waits", [False, True])
+def test_one_bad_call_costs_no_other(monkeypatch: pytest.MonkeyPatch, broken: str, waits: bool) -> None:
+    """A mistake in checking its arguments, in answering it, in telling of it, or a call that nobody knows: EIO for it
+    alone, whether it has waited or not."""
 
     def verdict(call: Call) -> Reply | None:
         raise ZeroDivisionError
 
+    def tell(message: str) -> None:
+        raise ZeroDivisionError
+
     async def handler(call: Call) -> Reply:
+        if waits:
+            await asyncio.sleep(0)
         if call.trapped.cookie != 2:
             return Return(call.trapped.cookie)
         if broken == "verdict":
             raise FileNotFoundError(errno.ENOENT, "")
-        return Return(13)
+        if broken == "telling":
+            raise Unserved(errno.ENOENT, "")
+        return Return(14 if broken == "send" else 13)
 
     if broken == "verdict":
         monkeypatch.setattr(dispatch, "verdict", verdict)
     batch = [trapped(1), trapped(2, 9999 if broken == "number" else GETCWD), trapped(3), trapped(4)]
-    answers = serve(monkeypatch, batch, handler)
+    answers = serve(monkeypatch, batch, handler, tell)
     assert answers == {1: (1, 0), 2: (0, errno.EIO), 3: (3, 0), 4: (4, 0)}
 
 
