@@ -24,11 +24,20 @@ class Front:
     """All signals are blocked and taken by sigwaitinfo(2); SIGIO says that the broker or init has news."""
 
     def __init__(
-        self, broker_pid: int, broker: socket.socket, init: socket.socket, *, keep_running: bool = False
+        self,
+        broker_pid: int,
+        broker: socket.socket,
+        init: socket.socket,
+        spare: socket.socket,
+        *,
+        keep_running: bool = False,
     ) -> None:
+        """`spare` is init's too, and holds the listener as long as one of us does: trapped calls then wait for what
+        becomes of them, whoever is killed."""
         self._broker_pid = broker_pid
         self._broker = broker
         self._init = init
+        self._spare = spare
         self._keep_running = keep_running
         self._job = Job(os.getpid())
         self._code: int | None = None
@@ -146,6 +155,8 @@ class Front:
                 self._job.stop(os.WSTOPSIG(status))
         elif pid == self._broker_pid:
             self._broker_lives = False
+            if self._keep_running:
+                self._spare.close()
             self._hear_broker()
             self._broker_ended(status)
         elif pid == self._job.program:

@@ -21,7 +21,7 @@ _SEARCH_ON = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETI
 def become(argv: Sequence[str], hand_over: socket.socket, spare: socket.socket, inherited: Inherited) -> int:
     """Turn this process into the program. Returns only an exit status, when that failed.
 
-    `hand_over` leads to the broker, `spare` to init: both get the listener.
+    `hand_over` leads to the broker, `spare` to init and the front: all get the listener.
 
     Between the filter and "go" no trapped call may be made, an import least of all: nobody would answer it.
     """

@@ -53,10 +53,10 @@ def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve], *, k
         return Serving(to_front, listener_in).run(settings, load)
 
     broker_pid = _fork(broker)
-    _close(to_front, init_of_front, broker_of_init, init_of_broker, listener_out, listener_in, spare_out, spare_in)
-    detach(null=(0, 1), keep=(to_broker.fileno(), front_of_init.fileno()))
+    _close(to_front, init_of_front, broker_of_init, init_of_broker, listener_out, listener_in, spare_out)
+    detach(null=(0, 1), keep=(to_broker.fileno(), front_of_init.fileno(), spare_in.fileno()))
     adopt_orphans()  # init's, should it be killed
-    return Front(broker_pid, to_broker, front_of_init, keep_running=keep_running).run()
+    return Front(broker_pid, to_broker, front_of_init, spare_in, keep_running=keep_running).run()
 
 
 def _close(*ends: socket.socket) -> None:

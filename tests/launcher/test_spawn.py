@@ -323,6 +323,32 @@ def test_init_and_broker_are_killed() -> None:
             assert "seccomp-drive: the broker died" in process.stderr.read()
 
 
+def test_init_and_broker_are_killed_unseen() -> None:
+    """No call fails between their death and the program's: the front holds the listener too."""
+    for number in range(6):
+        with started("plain", f"exec python3 -c '{STATS}'") as process:
+            (broker,) = children(process.pid)
+            for pid in [(init_of(process), broker), (broker, init_of(process))][number % 2]:
+                os.kill(pid, signal.SIGKILL)
+            assert process.wait(30) == 125
+            assert "errno" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("first", ["init", "broker"])
+def test_init_is_killed_and_the_program_is_to_run_on(first: str) -> None:
+    """Without a broker its calls fail: nobody holds the listener for one that will not come back."""
+    script = "echo up; echo $$; read go; [ -e /etc/passwd ] || exit 5"
+    with started("keep", script, stdin=subprocess.PIPE) as process:
+        (broker,) = children(process.pid)
+        init = init_of(process)
+        for pid in (init, broker) if first == "init" else (broker, init):
+            os.kill(pid, signal.SIGKILL)
+        assert "The program runs on" in process.stderr.readline()
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        assert process.wait(30) == 5
+
+
 def test_leaving_while_files_are_pushed() -> None:
     """The first interrupt says what is going on, the second leaves with 74."""
     with started("slow", "echo up") as process:
