@@ -25,6 +25,8 @@ from broker.telling import Once, shown, tell
 _T = TypeVar("_T")
 
 EX_IOERR = 74
+_NAMED = 10
+_LATER = "a session that runs pushes its own, otherwise run sync again when the programs have ended"
 _CONFLICT = re.compile(rb"\.conflict-.+-\d{8}T\d{6}Z(-\d+)?")
 
 
@@ -106,12 +108,15 @@ def status(settings: Settings) -> int:
 def sync(settings: Settings, schemes: Mapping[str, Factory] = SCHEMES) -> int:
     """Push what is on record as dirty; 0, or 74 when something could not be pushed."""
     try:
-        pending = _complete(_sync(settings, schemes))
+        pending, busy = _complete(_sync(settings, schemes))
     except SetupError as error:
         tell(str(error))
         return 125
     for path in pending:
         tell(f"not pushed: {path}")
+    if busy:
+        more = f" and {len(busy) - _NAMED} more" if len(busy) > _NAMED else ""
+        tell(f"still open for writing, so not pushed: {', '.join(busy[:_NAMED])}{more}; {_LATER}")
     return EX_IOERR if pending else 0
 
 
@@ -164,12 +169,15 @@ def _complete(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.new_event_loop().run_until_complete(work)
 
 
-async def _sync(settings: Settings, schemes: Mapping[str, Factory]) -> list[str]:
-    pending = []
+async def _sync(settings: Settings, schemes: Mapping[str, Factory]) -> tuple[list[str], list[str]]:
+    """What could not be pushed, and what was left to those who still write to it."""
+    pending, busy = [], []
     async with mirrors_of(settings, Once(), schemes) as mirrors:
         for number, mirror in mirrors.items():
-            pending += [_shown(settings.mounts[number], path) for path in await mirror.recovery.recover()]
-    return pending
+            mount = settings.mounts[number]
+            pending += [_shown(mount, path) for path in await mirror.recovery.recover()]
+            busy += [_shown(mount, path) for path in sorted(mirror.writeback.left_open)]
+    return pending, busy
 
 
 def _dirty(ledger: str) -> set[int]:

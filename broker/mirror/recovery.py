@@ -58,7 +58,7 @@ class Recovery:
         self._tell = tell
         self._salvaged = salvaged
         self._stash = Stash(tree)
-        self._running: asyncio.Task[list[Path]] | None = None
+        self._running: asyncio.Task[set[int]] | None = None
 
     async def prepare(self) -> None:
         """Before the mirror is used: what killed sessions have left half done is not taken for what it is not."""
@@ -73,12 +73,12 @@ class Recovery:
             self._tell(b"", f"has lost the record of its local copies, which are fetched again; {what}")
 
     def start(self) -> None:
-        """Begin to `recover`."""
-        self._running = asyncio.ensure_future(self.recover())
+        """Begin to push what earlier sessions have left, as `recover` does."""
+        self._running = asyncio.ensure_future(self._push_left())
 
     async def finish(self) -> list[Path]:
         """Wait for the end of what was started, and push what is left of it and of this session; as `recover`."""
-        behind: list[Path] = []
+        behind: set[int] = set()
         if self._running is not None:
             try:
                 behind = await self._running
@@ -86,33 +86,46 @@ class Recovery:
                 self._tell(
                     b"", f"may have files that an earlier session has not pushed: {error}; run seccomp-drive sync"
                 )
-        untried = set(behind) - set(self._writeback.unpushed())
-        return sorted({*untried, *await self._writeback.flush()})
+        return sorted({*await self._untried(behind), *await self._writeback.flush()})
 
     async def recover(self) -> list[Path]:
         """Push what an earlier session left dirty and no session has open; the paths that could not be pushed."""
-        left = {record.ino for record in await self._ledger.dirty()} - self._writeback.held()
         began = time.monotonic()
-        behind: list[Path] = []
+        behind = await self._push_left()
+        return sorted({*await self._untried(behind), *await self._writeback.flush(began)})
+
+    async def _push_left(self) -> set[int]:
+        """The inode numbers of what could not be pushed."""
+        left = {record.ino for record in await self._ledger.dirty()} - self._writeback.held()
+        behind: set[int] = set()
         # A file that is renamed meanwhile may escape the first walk, but not both.
         for _ in range(2):
             walk = self._search(left)
             while left and (batch := await asyncio.to_thread(_some, walk)):
-                for path, ino, pushed in await self._push(batch, tired=len(behind) >= _FAILURES):
+                for ino, pushed in await self._push(batch, tired=len(behind) >= _FAILURES):
                     if pushed is not None:
                         left.discard(ino)
                     if pushed is False:
-                        behind.append(path)
+                        behind.add(ino)
         if left and self._generation.alone():
             await self._ledger.drop(*left)
-        return sorted({*behind, *await self._writeback.flush(began)})
+        return behind
 
-    async def _push(self, batch: list[Found], *, tired: bool) -> list[tuple[Path, int, bool | None]]:
+    async def _untried(self, behind: set[int]) -> list[Path]:
+        """Where the files are now that nobody looks after, less those that were removed or pushed meanwhile."""
+        dirty = {record.ino for record in await self._ledger.dirty()}
+        wanted = (behind & dirty) - self._writeback.held()
+        if not wanted:
+            return []
+        paths = await asyncio.to_thread(lambda: {ino: path for path, ino, _ in self._search(wanted)})
+        return list(paths.values())
+
+    async def _push(self, batch: list[Found], *, tired: bool) -> list[tuple[int, bool | None]]:
         """With each file whether it was pushed, None if it is no longer there; `tired`: not tried any more."""
         if tired:
-            return [(path, ino, False) for path, ino, _ in batch]
+            return [(ino, False) for _, ino, _ in batch]
         pushed = await asyncio.gather(*(self._writeback.recover(path, ino) for path, ino, _ in batch))
-        return [(path, ino, done) for (path, ino, _), done in zip(batch, pushed, strict=True)]
+        return [(ino, done) for (_, ino, _), done in zip(batch, pushed, strict=True)]
 
     async def _put_back(self, kept: bytes, ino: int, path: Path | None) -> None:
         """What a call was about to remove: if the remote has it still, and not all of it, it is needed."""

@@ -53,6 +53,8 @@ class WriteBack:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: dict[int, float] = {}
         """When a push of a file was tried last, of those that failed: the user has been told of them."""
+        self.left_open: set[Path] = set()
+        """Files of earlier sessions that were not pushed, because somebody can still write to them."""
         self._pause = _PAUSE_FIRST
         self._retry: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
@@ -166,7 +168,7 @@ class WriteBack:
 
     def unpushed(self) -> list[Path]:
         """The files that are dirty as far as this session knows, where they are now."""
-        anchors = [held.anchor for held in list(self._held.values())]
+        anchors = [held.anchor for held in list(self._held.values()) if os.fstat(held.anchor).st_nlink]
         paths = [self._tree.relative(os.readlink(b"/proc/self/fd/%d" % anchor)) for anchor in anchors]
         return [path for path in paths if path is not None]
 
@@ -205,6 +207,7 @@ class WriteBack:
             if os.fstat(file).st_ino != ino:
                 return False
             if unless_written and await self._is_written(file, ino):
+                self.left_open.add(path)
                 return True
             with contextlib.suppress(Stale):
                 await self.hold(file)

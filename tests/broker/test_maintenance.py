@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import sqlite3
@@ -102,6 +103,23 @@ def test_a_file_that_is_being_written(settings: Settings, capfd: pytest.CaptureF
         assert [file.open for file in status_of(mirror_directory(settings, settings.mounts[0])).pending] == [True]
         status(settings)
     assert "being written" in capfd.readouterr().out
+
+
+def test_sync_says_what_it_leaves_to_its_writers(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:
+    """In one line, however many they are; it is no failure. When they have closed it all is pushed."""
+    with contextlib.ExitStack() as writers:
+        for number in range(12):
+            writers.enter_context(_writing(settings, b"%02d" % number, b"1"))
+        _leave_behind(settings, b"2", b"closed")
+        assert sync(settings) == 0
+        (line,) = capfd.readouterr().err.splitlines()
+        assert "still open for writing, so not pushed: /drive/00, /drive/01, " in line
+        assert "/drive/09 and 2 more; " in line and "closed" not in line
+        directory = mirror_directory(settings, settings.mounts[0])
+        assert len(status_of(directory).pending) == 12
+    assert sync(settings) == 0
+    assert capfd.readouterr().err == ""
+    assert status_of(directory).pending == []
 
 
 def test_nothing_to_say(settings: Settings, capfd: pytest.CaptureFixture[str]) -> None:

@@ -118,6 +118,37 @@ async def test_recover_pushes_what_a_failed_session_left(drives: Drives, memory:
         assert await drive.dirty() == set()
 
 
+async def left_dirty(drives: Drives, names: list[bytes]) -> None:
+    """A session ends, and has pushed nothing of these files."""
+    async with drives() as drive:
+        for name in names:
+            await drive.write(name, b"")
+        await settled(drive)
+        for name in names:
+            await drive.mirror._ledger.mark_dirty(os.stat(drive.mirror.tree.real(name)).st_ino)
+            os.truncate(drive.mirror.tree.real(name), 3)
+
+
+@pytest.mark.parametrize("count", [3, 150], ids=["tried", "not all tried"])
+async def test_the_end_names_what_is_there_by_then(drives: Drives, plan: Plan, count: int) -> None:
+    """Not what was removed or pushed since its push has failed, and what was renamed by its new name."""
+    names = sorted(b"%03d" % number for number in range(count))
+    await left_dirty(drives, names)
+    async with drives() as drive:
+        plan.fail("write", NoSpace, times=10_000)
+        drive.mirror.recovery.start()
+        assert drive.mirror.recovery._running is not None
+        await drive.mirror.recovery._running
+        await drive.unlink(names[-1])
+        await drive.rename(names[-2], b"renamed")
+        assert await drive.mirror.recovery.finish() == [*names[:-2], b"renamed"]
+        await drive.unlink(b"renamed")
+        assert b"renamed" not in b" ".join(drive.mirror.writeback.unpushed())
+        plan._rules.clear()
+        assert await drive.recover() == []
+        assert await drive.mirror.recovery.finish() == []
+
+
 async def test_recover_forgets_what_has_no_file(drives: Drives, memory: Memory) -> None:
     """A row of a file that a killed session had unlinked goes, but not while another session may be moving it."""
     async with drives() as drive:
