@@ -3,10 +3,11 @@
 
 #include "memory.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 /* Larger requests fail with MemoryError. It is the size of pymalloc's arenas, which has another way if it gets none. */
-enum { LARGE = 1 << 20 };
+enum { LARGE = 1 << 20, ARENAS = 2 };
 
 static const char MESSAGE[] = "seccomp-drive: out of memory; raise its limit (ulimit -v) or give the machine more\n";
 
@@ -60,6 +61,9 @@ void memory_insist(int at_the_end)
     status = at_the_end;
     if (raw.malloc)
         return;
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, ARENAS); /* each thread's own would take 64 MiB of an address space that may be limited */
+#endif
     PyMem_GetAllocator(PYMEM_DOMAIN_RAW, &raw);
     PyObject_GetArenaAllocator(&arenas);
     PyMemAllocatorEx ours = {NULL, get, get_zeros, resize, give_back};

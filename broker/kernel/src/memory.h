@@ -2,7 +2,8 @@
 #ifndef SECCOMP_DRIVE_MEMORY_H
 #define SECCOMP_DRIVE_MEMORY_H
 
-/* From now on the process ends, with a line on stderr and this status, when it gets no memory for something small. */
+/* From now on the process ends, with a line on stderr and this status, when it gets no memory for something small. To
+ * be called before there are threads. */
 void memory_insist(int status);
 
 #endif
