@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
-import fcntl
-import itertools
 import mmap
 import os
-import random
 import stat
-import time
-from collections.abc import Callable
 
 from broker.mirror.changing import Changing
-from broker.mirror.content import Content, Endless, Progress, Room, Stale, Tell
+from broker.mirror.content import Content, Endless, Progress, Room, Tell
 from broker.mirror.database import renew
 from broker.mirror.evicting import Store
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.marks import Marks
 from broker.mirror.names import Act, ActTwice, Names
+from broker.mirror.opening import OpenAct, Opening
 from broker.mirror.placing import Placing
 from broker.mirror.pushing import Pushing
 from broker.mirror.recovery import Recovery
@@ -33,14 +27,7 @@ from broker.mirror.twins import Twins
 from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Path, Remote, RemoteError
-
-_ATTEMPTS = 8
-_PATIENCE = 5.0
-"""How often at least, and for how many seconds, an open starts anew because the remote's file changes under it."""
-
-OpenAct = Callable[[bytes, int], int]
-"""Opens a real path with these flags under the program's identity; the broker's descriptor."""
+from broker.remotes.protocol import Path, Remote
 
 
 class Mirror:
@@ -84,6 +71,8 @@ class Mirror:
         parts = self.tree, self._ledger, self._locks, self._generation, self._marks
         self.recovery = Recovery(remote, *parts, self.writeback, tell, salvaged)
         self._changing = Changing(remote, self.tree, self._ledger, self._lookup, self.writeback)
+        ways = self._lookup, self._names, self._content, self.writeback
+        self._opening = Opening(remote, self.tree, *ways, self._usage, self.require_writable)
 
     @property
     def store(self) -> Store:
@@ -122,30 +111,7 @@ class Mirror:
         Close-to-open: the node is validated once more although it is within the ttl. O_TRUNC takes effect when
         the node is dirty on record. `writer` says which set-id bits its writes will leave.
         """
-        began = time.monotonic()
-        give_up = began + _PATIENCE
-        for attempt in itertools.count(1):
-            # A name that is new here is made without asking: the remote refuses it if it has it.
-            new = bool(flags & os.O_CREAT) and attempt == 1 and self.tree.lstat(path) is None
-            status = None if new else await self._lookup.look(path, since=began)
-            try:
-                if status is None:
-                    return await self._create(path, flags, act, writer)
-                if flags & os.O_CREAT and flags & os.O_EXCL:
-                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-                if stat.S_ISREG(status.st_mode):
-                    return await self._open_regular(path, flags, act, writer)
-                return await self._open_other(path, status, flags, act)
-            except Stale:
-                began = time.monotonic()
-            except FileExistsError:
-                if flags & os.O_EXCL or not flags & os.O_CREAT:
-                    raise
-            if attempt >= _ATTEMPTS and time.monotonic() > give_up:
-                break
-            self._lookup.distrust(path)
-            await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
-        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return await self._opening.open(path, flags, act, writer)
 
     async def require(self, path: Path) -> int:
         """Have a file's content in the mirror, for a call that reads it by its name (execve). It stays there as long
@@ -243,56 +209,6 @@ class Mirror:
         self.tree.close()
         await self.remote.close()
 
-    async def _create(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
-        if not flags & os.O_CREAT:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        self.require_writable()
-        made = flags & ~os.O_TRUNC | os.O_EXCL
-        file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
-        self._usage.note(os.fstat(file).st_ino, path)
-        if is_writing(flags):
-            try:
-                await self.writeback.hold(file, writer)
-            except BaseException:
-                os.close(file)
-                with contextlib.suppress(OSError, RemoteError):
-                    await self._names.unlink(path, _unlink)
-                raise
-        return file
-
-    async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
-        if is_writing(flags):
-            self.require_writable()
-            await self.remote.authorize(path)
-        if flags & os.O_TRUNC and not flags & (os.O_WRONLY | os.O_RDWR):
-            os.close(self._act(path, os.O_WRONLY, act))
-        file = self._act(path, flags & ~(os.O_CREAT | os.O_EXCL | os.O_TRUNC), act)
-        try:
-            if not is_writing(flags):
-                await self._content.require(path, file)
-            elif flags & os.O_TRUNC:
-                await self._content.spare(file)
-                async with self.writeback.holding(file, writer):
-                    self._empty(file)
-                    await self.writeback.shed_set_id(os.fstat(file).st_ino)
-            else:
-                await self._content.require(path, file)
-                await self.writeback.hold(file, writer)
-        except BaseException:
-            os.close(file)
-            raise
-        self._usage.note(os.fstat(file).st_ino, path)
-        return file
-
-    async def _open_other(self, path: Path, status: os.stat_result, flags: int, act: OpenAct) -> int:
-        if stat.S_ISDIR(status.st_mode):
-            if flags & os.O_CREAT:
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-            await self._lookup.listing(path)
-        elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
-            raise PermissionError(errno.EACCES, "a drive is nodev")
-        return self._act(path, flags & ~os.O_CREAT, act)
-
     async def _save_for_other_names(self, path: Path) -> None:
         """Push a dirty file that is about to lose a name: it may have others on the remote that the mirror lacks."""
         status = self.tree.lstat(path)
@@ -300,33 +216,7 @@ class Mirror:
         if record is not None and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
             await self.written(path, record.ino, durable=False)
 
-    def _act(self, path: Path, flags: int, act: OpenAct) -> int:
-        return self.tree.run(lambda real: act(real, flags), path)
-
-    def _empty(self, file: int) -> None:
-        """What O_TRUNC does: the time changes even where nothing was (open(2)).
-
-        The last close of a descriptor that cannot write is not announced.
-        """
-        real = b"/proc/self/fd/%d" % file
-        before = os.fstat(file)
-        os.truncate(real, 0)
-        if not before.st_size:
-            os.utime(real, ns=(before.st_atime_ns, time.time_ns()))
-        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
-            self.writeback.settle_soon(before.st_ino)
-
     def require_writable(self) -> None:
         """EROFS on a read-only mount."""
         if self._read_only:
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-
-def _unlink(real: bytes) -> int:
-    os.unlink(real)
-    return 0
-
-
-def is_writing(flags: int) -> bool:
-    """Whether open flags give a descriptor, or a truncation, that changes the file."""
-    return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_TRUNC))

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
-from broker.mirror.mirror import is_writing
+from broker.mirror.opening import is_writing
 from broker.namespace.resolve import Kind
 from broker.syscalls import permission
 from broker.syscalls.arguments import verdict

@@ -156,7 +156,7 @@ async def test_a_file_that_never_rests_is_estale(
     drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An open gives up in the end."""
-    monkeypatch.setattr("broker.mirror.mirror._PATIENCE", 0.1)
+    monkeypatch.setattr("broker.mirror.opening._PATIENCE", 0.1)
 
     class Restless(Memory):
         async def read(self, path: bytes, *rest: Any) -> bytes:
