@@ -129,7 +129,8 @@ static bool magic_concerns(const struct links *links, const struct walk *walk)
     return normal.touches || magic == PASSES_MAGIC || (magic == ENDS_IN_MAGIC && atomic_load(links->handed_out));
 }
 
-bool links_lead_away(const struct links *links, int root, const char *path)
+/* *in_proc: a link on the way leads into /proc, where our own processes are found and not the tracee's. */
+static bool lead_away(const struct links *links, int root, const char *path, bool *in_proc)
 {
     struct walk walk;
     walk.length = 0;
@@ -159,8 +160,10 @@ bool links_lead_away(const struct links *links, int root, const char *path)
         walk.done[walk.length] = 0;
         if (equals_one(&links->prefixes->folders, walk.done, walk.length))
             return true;
-        if (!strncmp(walk.done, "/proc/", 6))
+        if (!strncmp(walk.done, "/proc/", 6)) {
+            *in_proc = true;
             return magic_concerns(links, &walk);
+        }
         char target[PATH_LIMIT];
         ssize_t length = gone ? -1 : readlinkat(root, below(root, walk.done), target, sizeof target);
         if (length >= 0) {
@@ -174,6 +177,12 @@ bool links_lead_away(const struct links *links, int root, const char *path)
         }
     }
     return false;
+}
+
+bool links_lead_away(const struct links *links, int root, const char *path)
+{
+    bool in_proc;
+    return lead_away(links, root, path, &in_proc);
 }
 
 /* Whether the last component is that of a prefix: nothing need exist there, so that its folder says nothing. */
@@ -215,8 +224,11 @@ bool links_concern(struct links *links, const struct normal *normal, bool follow
             links_remember(links, key, now);
             return false;
         }
-        if (links_lead_away(links, AT_FDCWD, parent))
+        bool in_proc = false;
+        if (lead_away(links, AT_FDCWD, parent, &in_proc))
             return true;
+        if (in_proc)
+            return links_lead_away(links, AT_FDCWD, path);
         links_remember(links, parent_key, now);
     }
     if (readlink(path, target, sizeof target) >= 0 && links_lead_away(links, AT_FDCWD, path))

@@ -216,3 +216,19 @@ def test_handlers_of_sigchld_restart_calls(arch: int) -> None:
             result, seen = probe.ask("flags_after", handler, flags)
             assert result == (handler, expected | SA_RESTORER, RESTORER)
             assert not seen
+
+
+def test_a_descriptor_that_only_the_program_has(probe: Probe, tmp_path: Path) -> None:
+    """Behind a link to /proc/self stands the program, not the broker, whose own numbers are others."""
+    number = 900
+    with pytest.raises(OSError):
+        os.fstat(number)
+    (tmp_path / "self").symlink_to("/proc/self")
+    probe.lane.handed_out()
+    inside, _ = probe.ask("open", bytes(tmp_path / "mirror" / "file"), os.O_RDWR)
+    probe.ask("dup2", inside, number)
+    for name in (b"/dev/fd/%d" % number, bytes(tmp_path / "self/fd") + b"/%d" % number):
+        assert probe.handed_over("stat", name)
+        assert probe.handed_over("stat", name), "nor is it remembered as another's"
+    task = b"/task/%d/cwd" % probe.session.program
+    assert probe.handed_over("stat", bytes(tmp_path / "self") + task)
