@@ -180,8 +180,9 @@ async def _mirror(
     try:
         await remote.stat(b"")
     except RemoteError as error:
-        shown = f"{_virtual(mount, b'')} ({mount.remote.url})"
-        raise SetupError(f"{shown}: {error.detail or error}; check the remote and your access to it") from error
+        what = f"{_virtual(mount, b'')} ({mount.remote.url}): {error.detail or error}"
+        todo = "check the remote and your access to it, or leave its mount out of the policy (another one: -p)"
+        raise SetupError(f"{what}; {todo}") from error
     directory = mirror_directory(settings, mount)
     try:
         make_private(directory)

@@ -31,34 +31,49 @@ PATH_MAX = 4096
 class RemoteError(Exception):
     """What a remote says when it cannot do what was asked. The subclasses say why."""
 
+    words = "the remote cannot do this"
+    """What is said where nobody says more."""
+
     def __init__(self, path: Path, detail: str = "") -> None:
         self.path = path
         self.detail = detail
-        super().__init__(f"{path.decode(errors='backslashreplace') or '/'}: {detail or type(self).__name__}")
+        super().__init__(f"{path.decode(errors='backslashreplace') or '/'}: {detail or self.words}")
 
 
 class NotFound(RemoteError):
     """The path, or a folder on its way, does not exist (ENOENT)."""
 
+    words = "there is no such file or folder"
+
 
 class NotADirectory(RemoteError):
     """A folder was needed (ENOTDIR)."""
+
+    words = "it is no folder"
 
 
 class IsADirectory(RemoteError):
     """Something other than a folder was needed (EISDIR)."""
 
+    words = "it is a folder"
+
 
 class AlreadyExists(RemoteError):
     """The name is taken (EEXIST)."""
+
+    words = "the name is taken"
 
 
 class NotEmpty(RemoteError):
     """The folder has entries (ENOTEMPTY)."""
 
+    words = "the folder is not empty"
+
 
 class Forbidden(RemoteError):
     """The remote refuses this user (EACCES)."""
+
+    words = "you may not do this"
 
 
 class ReadOnly(RemoteError):
@@ -95,6 +110,8 @@ class Invalid(RemoteError):
 
 class VersionChanged(RemoteError):
     """The node is no longer what the caller based its change on. Nothing was changed."""
+
+    words = "it has been changed meanwhile"
 
 
 class Unavailable(RemoteError):

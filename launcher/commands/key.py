@@ -82,7 +82,10 @@ def _recover(arguments: Namespace, mount: MountSettings) -> int:
         raise UsageError("key recover: whose key? Write key recover NAME")
     where = _where(mount)
     passphrases = Passphrases() if arguments.passphrase else None
-    code = os.environ.get("SECCOMP_DRIVE_RECOVERY_CODE") or input("recovery code: ")
+    try:
+        code = os.environ.get("SECCOMP_DRIVE_RECOVERY_CODE") or input("recovery code: ")
+    except EOFError:
+        raise UsageError("key recover: no code: type it, or give it in SECCOMP_DRIVE_RECOVERY_CODE") from None
     identity = asyncio.run(recover(where, arguments.user, parse_recovery_code(code), passphrases))
     say(f"{where.key} is the key of {identity.name} again")
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from launcher.commands.arguments import Parser
 from launcher.say import say
@@ -28,6 +29,11 @@ def run(words: Sequence[str]) -> int:
     name = arguments.home.strip("/")
     if not name or "/" in name:
         raise UsageError(f'register: "{arguments.home}" is no home: write --home /NAME')
+    url = urlsplit(arguments.url)
+    if url.scheme not in ("http", "https"):
+        raise UsageError(f'register: "{arguments.url}" is no URL of a server: write https://… or http://…')
+    if url.path.strip("/"):
+        raise UsageError(f"register: write {url.scheme}://{url.netloc} alone; your folder is what --home says")
 
     from broker.drive.format.identity import fingerprint_text
     from broker.drive.format.recovery import recovery_code
@@ -70,6 +76,7 @@ def _parser() -> Parser:
 def _write_policy(path: str | None, prefix: str, name: str, origin: str, key: str) -> None:
     """A new file; what to add where there is one."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    option = f"-p {path} " if path else ""
     path = path or f"{base}/seccomp-drive/policy.toml"
     text = _POLICY.format(prefix=prefix, remote=name, origin=origin, key=key)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
@@ -82,4 +89,4 @@ def _write_policy(path: str | None, prefix: str, name: str, origin: str, key: st
         return
     print(f"policy:         {path}")
     colon = prefix if prefix.endswith(":") else f"{prefix}/"
-    say(f"now try: seccomp-drive exec ls -l {colon}{'/' if prefix.endswith(':') else ''}{name}")
+    say(f"now try: seccomp-drive exec {option}ls -l {colon}{'/' if prefix.endswith(':') else ''}{name}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,6 +25,8 @@ ANSWER_MAX = 192 << 20
 """Bytes of an answer: what is longer is not read to its end."""
 
 RETRY_AFTER_MAX = 10.0
+_TOLD_AGAIN = 60.0
+"""Seconds after which the user is told once more that the server does not answer."""
 LATER = {408, 425, 429, 500, 502, 503, 504}
 """The answers after which the same request may succeed (RFC 9110)."""
 
@@ -36,6 +40,8 @@ class Options:
     patience: Patience = field(default_factory=Patience)
     silence: float = 60.0
     """Seconds without a byte after which an attempt has failed."""
+    tell: Callable[[str], None] = field(default=lambda line: None)
+    """Tells the user why he waits."""
 
 
 class Connection:
@@ -50,13 +56,14 @@ class Connection:
         self._entering = asyncio.Lock()
         self._meeting = asyncio.Lock()
         self._server: Server | None = None
+        self._told = -_TOLD_AGAIN
         self._exchange = Exchange(self.origin, ca=self.options.ca, silence=self.options.silence)
 
     async def server(self) -> Server:
         """What the server says of itself, asked once."""
         async with self._meeting:
             if self._server is None:
-                data = await patiently(lambda: self._send("GET", routes.SERVER, None, None), self.options.patience)
+                data = await self._patiently(lambda: self._send("GET", routes.SERVER, None, None))
                 self._server = _understood(data, Server)
             return self._server
 
@@ -65,7 +72,7 @@ class Connection:
         commit must have its operation."""
         body = encode(message)
         if route.stranger:
-            data = await patiently(lambda: self._send("POST", route.path, body, None), self.options.patience)
+            data = await self._patiently(lambda: self._send("POST", route.path, body, None))
         else:
             data = await self.send("POST", route.path, body)
         return _understood(data, route.answered)
@@ -89,7 +96,7 @@ class Connection:
                 self._forget(token)
             return await self._send(method, path, body, await self._enter(), media, most)
 
-        return await patiently(attempt, self.options.patience)
+        return await self._patiently(attempt)
 
     async def close(self) -> None:
         """The token is made worthless if the server can be told so without waiting for it."""
@@ -99,6 +106,15 @@ class Connection:
             except (DriveError, TimeoutError):
                 pass
         await self._exchange.close()
+
+    async def _patiently(self, request: Callable[[], Awaitable[bytes]]) -> bytes:
+        return await patiently(request, self.options.patience, self._waits)
+
+    def _waits(self, error: Lost) -> None:
+        now = time.monotonic()
+        if now - self._told >= _TOLD_AGAIN:
+            self._told = now
+            self.options.tell(f"{error}; it is asked for {self.options.patience.total:g} s, interrupt to leave")
 
     def _forget(self, token: str) -> None:
         if self._token == token:

@@ -59,7 +59,10 @@ class Exchange:
         except httpx.TransportError as error:
             if _is_untrusted(error):
                 raise Unreachable(f"{_host(url)} cannot show that it is who it should be: {error}") from error
-            raise Lost(f"{_host(url)} does not answer: {str(error) or type(error).__name__}") from error
+            why = str(error) or type(error).__name__
+            raise Lost(
+                f"{_host(url)} does not answer: {why}; is the server running, and the address right?"
+            ) from error
         except (httpx.InvalidURL, httpx.HTTPError) as error:
             raise Unreachable(f"{_host(url)}: {type(error).__name__}") from error
 

@@ -29,6 +29,8 @@ class Patience:
     so that clients that failed together do not come back together."""
 
     total: float = 30.0
+    quiet: float = 2.0
+    """After which somebody should be told of the wait."""
     first: float = 0.1
     most: float = 5.0
 
@@ -37,11 +39,18 @@ class Patience:
         return min(self.most, self.first * (1 << min(attempt, 30))) * (0.5 + fraction / 2)
 
 
-async def patiently(request: Callable[[], Awaitable[_T]], patience: Patience) -> _T:
+def _nobody(error: Lost) -> None:
+    """Is told of a wait."""
+
+
+async def patiently(
+    request: Callable[[], Awaitable[_T]], patience: Patience, waits: Callable[[Lost], None] = _nobody
+) -> _T:
     """`request` until it is not Lost, or the patience is at an end: then its last error. Only for what may be done
-    twice."""
-    deadline = time.monotonic() + patience.total
-    attempt = 0
+    twice. `waits` is told, once, when that takes longer."""
+    began = time.monotonic()
+    deadline = began + patience.total
+    attempt, told = 0, False
     while True:
         try:
             return await request()
@@ -49,5 +58,8 @@ async def patiently(request: Callable[[], Awaitable[_T]], patience: Patience) ->
             pause = max(patience.pause(attempt, random.random()), error.seconds)
             if time.monotonic() + pause >= deadline:
                 raise
+            if not told and time.monotonic() - began >= patience.quiet:
+                told = True
+                waits(error)
         await asyncio.sleep(pause)
         attempt += 1

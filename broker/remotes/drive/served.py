@@ -24,7 +24,7 @@ from broker.remotes.drive.roots import Root, home_of
 from broker.remotes.drive.shares import Shares
 from broker.remotes.drive.view import ViewRemote
 from broker.remotes.protocol import Capabilities, Space
-from broker.telling import Once
+from broker.telling import Once, tell
 
 CAPABILITIES = Capabilities(hard_links=True, extended_attributes=True, holes=True)
 """Owners are numbers of one machine, and a device of another one is nothing here."""
@@ -36,7 +36,7 @@ _VAST = 1 << 50
 def open_served(where: Served, environ: Mapping[str, str]) -> Client:
     """Nothing is sent yet. DriveError and OSError."""
     identity = load_identity(where.key, Passphrases(environ, where.passphrase_file).existing)
-    connection = Connection(where.origin, identity, Options(ca=where.ca, insecure=where.insecure))
+    connection = Connection(where.origin, identity, Options(ca=where.ca, insecure=where.insecure, tell=tell))
     if identity.server != connection.origin:
         raise KeyringError(
             f"the key {where.key} is for the server {identity.server}, not {connection.origin}: give another with key"
@@ -59,7 +59,7 @@ def open_served(where: Served, environ: Mapping[str, str]) -> Client:
 async def join(where: Served, name: str, invitation: str | None, passphrases: Passphrases | None) -> Identity:
     """Register `name` with the server. The key file is on disk before the server knows of it; one that an earlier
     attempt has left is used. It is protected by what `passphrases` asks for."""
-    connection = Connection(where.origin, None, Options(ca=where.ca, insecure=where.insecure))
+    connection = Connection(where.origin, None, Options(ca=where.ca, insecure=where.insecure, tell=tell))
     try:
         about = await connection.server()
         if os.path.lexists(where.key):

@@ -65,3 +65,21 @@ def test_patience_ends() -> None:
             await asyncio.wait_for(done, 1)
 
     asyncio.run(run())
+
+
+def test_somebody_is_told_of_a_long_wait() -> None:
+    """Once, and not of a short one."""
+
+    async def waits_told(quiet: float) -> list[str]:
+        errors, told = [Lost("one"), Lost("two"), Lost("three")], list[str]()
+
+        async def request() -> None:
+            if errors:
+                raise errors.pop(0)
+
+        patience = Patience(total=5, quiet=quiet, first=0.001, most=0.002)
+        await patiently(request, patience, lambda error: told.append(str(error)))
+        return told
+
+    assert asyncio.run(waits_told(0)) == ["one"]
+    assert asyncio.run(waits_told(60)) == []

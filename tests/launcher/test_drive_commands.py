@@ -1,0 +1,37 @@
+"""What the drive's commands say to what they cannot use: what to write instead, and nothing is asked of a server."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from launcher import cli
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["register", "127.0.0.1:1", "--home", "/alice"],
+            'register: "127.0.0.1:1" is no URL of a server: write https',
+        ),
+        (["register", "http://127.0.0.1:1/dora", "--home", "/erik"], "register: write http://127.0.0.1:1 alone"),
+        (["register", "http://127.0.0.1:1", "--home", "a/b"], 'register: "a/b" is no home'),
+        (["key", "recover", "alice"], "key recover: no code: type it, or give it in SECCOMP_DRIVE_RECOVERY_CODE"),
+        (["key", "recover"], "key recover: whose key"),
+    ],
+)
+def test_what_cannot_be_used(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """125, and a line."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    monkeypatch.setenv("SECCOMP_DRIVE_POLICY", str(tmp_path / "policy.toml"))
+    (tmp_path / "policy.toml").write_text('[[mount]]\nprefix = "drive:"\nremote = "drive+http://127.0.0.1:1/"\n')
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert cli.main(words) == 125
+    assert re.match(f"seccomp-drive: {re.escape(said)}", capfd.readouterr().err.removeprefix("recovery code: "))
