@@ -9,7 +9,6 @@ import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
-from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
 from broker.mirror.records import Record
@@ -299,8 +298,7 @@ class Lookup:
         async with self._locks.filling(folder) as filling:
             if filling and self._generation.folder(folder) == token:
                 alone = [path for path in absent if absent[path].attributes.identity is None]
-                entries = [absent[path] for path in alone]
-                await self._ledger.add(*await on_thread(self._placing.create_all, folder, entries))
+                await self._placing.fill(folder, [absent[path] for path in alone])
                 left -= set(alone)
         for path in left:
             await self._agree(path, absent[path].attributes, token)

@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
@@ -74,6 +74,21 @@ class Placing:
         await self._ledger.add(record_of(ino, attributes, hydrated=not attributes.is_regular))
         await self._twins.note(attributes.identity, path)
 
+    async def fill(self, path: Path, entries: Sequence[Entry]) -> None:
+        """Placeholders for names of one folder that the mirror lacks, of files without other names.
+
+        Another session may rename the folder or one above it meanwhile, and remove what has just been made before it
+        is on record. What is not there afterwards, in that folder wherever it is by now, is off the record again.
+        """
+        folder = self._tree.open(path, os.O_PATH)
+        try:
+            records = await on_thread(self._create_all, path, entries)
+            await self._ledger.add(*records.values())
+            for record in await on_thread(_missing, folder, records):
+                await self._ledger.drop_clean(record.ino)
+        finally:
+            os.close(folder)
+
     def _in_use(self, path: Path) -> bool:
         file = self._tree.open(path, os.O_RDONLY)
         try:
@@ -99,17 +114,31 @@ class Placing:
         await on_thread(self._tree.prune, path, inos)
         return self._tree.lstat(path) is None
 
-    def create_all(self, path: Path, entries: Sequence[Entry]) -> list[Record]:
-        """Placeholders for names of one folder that the mirror lacks, of files without other names; what to put on
-        record of them. What cannot have one is left out, rather than the folder with it."""
-        records = []
+    def _create_all(self, path: Path, entries: Sequence[Entry]) -> dict[bytes, Record]:
+        """What to put on record of each name. What cannot have one is left out, rather than the folder with it."""
+        records = {}
         for start in range(0, len(entries), _TOGETHER):
             with self._tree.keeping_times(path):
                 for entry in entries[start : start + _TOGETHER]:
                     with contextlib.suppress(FileExistsError, Unplaceable):
                         ino = self._tree.create(join(path, entry.name), entry.attributes)
-                        records.append(record_of(ino, entry.attributes, hydrated=not entry.attributes.is_regular))
+                        known = not entry.attributes.is_regular
+                        records[entry.name] = record_of(ino, entry.attributes, hydrated=known)
         return records
+
+
+def _missing(folder: int, records: Mapping[bytes, Record]) -> list[Record]:
+    """Those whose node does not have that name in the folder any more, as far as its mode lets us know."""
+    return [record for name, record in records.items() if not _has(folder, name, record.ino)]
+
+
+def _has(folder: int, name: bytes, ino: int) -> bool:
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == ino
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
 
 
 def record_of(

@@ -198,10 +198,10 @@ def leftovers(mirror: Path) -> list[str]:
     finally:
         database.close()
     found += [f"dirty: {ino}" for ino, dirty in rows if dirty]
-    # A folder that moves while a placeholder is put into it can leave a row behind. The next node of that number
-    # replaces it, so that a few do no harm.
+    # A folder that another session moves within the microseconds in which one looked-up name is put there can leave a
+    # row behind. The next node of that number replaces it, so that one or two do no harm; a leak leaves more.
     stray = [ino for ino, _ in rows if ino not in inos]
-    found += [f"a row of no node: {ino}" for ino in stray if len(stray) > len(rows) / 1000]
+    found += [f"a row of no node: {ino}" for ino in stray if len(stray) > 2 + len(rows) / 1000]
     found += [f"a node without a row: {ino}" for ino in inos - {ino for ino, _ in rows}]
     return found
 
@@ -217,11 +217,12 @@ def growth(sizes: Sequence[Sequence[Size]]) -> list[str]:
 
 
 def main() -> None:
+    usual = Load()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--processes", type=int, default=Load.processes)
-    parser.add_argument("--operations", type=int, default=Load.operations, help="of each process in each round")
-    parser.add_argument("--sessions", default=Load.sessions, help="the machine of each, one letter")
+    parser.add_argument("--processes", type=int, default=usual.processes)
+    parser.add_argument("--operations", type=int, default=usual.operations, help="of each process in each round")
+    parser.add_argument("--sessions", default=usual.sessions, help="the machine of each, one letter")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     load = Load(arguments.sessions, arguments.processes, arguments.operations, arguments.minutes * 60, arguments.seed)

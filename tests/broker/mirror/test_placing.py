@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import fcntl
 import os
@@ -17,6 +18,7 @@ from remotes.memory import ALL, Memory
 from remotes.plans import Plan
 
 from broker.errors import errno_of
+from broker.mirror.records import Record
 from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Version
 
 from .drive import WRITE, Drives, calling, content_of, opening, store
@@ -284,3 +286,30 @@ async def test_a_listing_brings_nothing_back(drives: Drives, memory: Memory, pla
         ledger.close()
         moved = await drive.stat(b"c")
         assert rows == {status.st_ino for status in (there, moved) if status}
+
+
+async def test_what_is_removed_before_it_is_on_record(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that another session renames while a listing fills it: what is unlinked there leaves no record behind,
+    and what stays keeps its own."""
+    await store(memory, b"d/gone", b"")
+    await store(memory, b"d/stays", b"")
+    async with drives() as drive, drives() as other:
+        ledger = drive.mirror._ledger
+        add = ledger.add
+
+        async def late(*records: Record) -> None:
+            if len(records) == 2:
+                await other.rename(b"d", b"e")
+                await other.unlink(b"e/gone")
+            await add(*records)
+
+        monkeypatch.setattr(ledger, "add", late)
+        await drive.stat(b"d")
+        with contextlib.suppress(FileNotFoundError):
+            await drive.mirror.listing(b"d")
+        present = {status.st_ino for _, status in drive.mirror.tree.walk()}
+        rows = await ledger.run(lambda database: [ino for (ino,) in database.execute("SELECT ino FROM node")])
+        assert set(rows) - {os.lstat(drive.mirror.tree.root).st_ino} == present
+        assert await drive.names(b"e") == {b"stays"}
