@@ -67,7 +67,7 @@ def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
 def _remote(mount: MountSettings) -> Finding:
     from broker.maintenance import unreachable
 
-    what = f"remote of {os.fsdecode(mount.prefix)}: {mount.remote.url}"
+    what = f"remote {mount.remote.url} at {os.fsdecode(mount.prefix)}"
     reason = unreachable(mount)
     return Finding("ok", f"{what} answers") if reason is None else Finding("missing", what, reason)
 

@@ -57,12 +57,15 @@ def only(settings: Settings, prefix: str | None) -> MountSettings:
 def with_client(mount: MountSettings, work: Callable[[Client], Awaitable[_T]]) -> _T:
     """What `work` makes of the open drive."""
     from broker.remotes.drive.opening import open_client
+    from broker.remotes.protocol import RemoteError
 
     client = open_client(mount.remote)
 
     async def run() -> _T:
         try:
             return await work(client)
+        except RemoteError as error:
+            raise UsageError(f"{shown(mount, error.path)}: {error.detail or error.words}") from error
         finally:
             await client.close()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from launcher.commands.arguments import Parser
 from launcher.commands.drives import add_policy, located, settings_of, shown, with_client
 from launcher.say import say
+from launcher.usage import UsageError
 
 if TYPE_CHECKING:
     from broker.remotes.drive.clients import Client
@@ -27,6 +28,7 @@ def run(words: Sequence[str]) -> int:
     mount, path = located(settings_of(arguments), arguments.path)
     pattern = os.fsencode(arguments.name) if arguments.name else None
 
+    from broker.drive.errors import WrongKind
     from broker.remotes.drive.scanning import scan
 
     async def find(client: Client) -> tuple[list[bytes], list[str]]:
@@ -40,7 +42,10 @@ def run(words: Sequence[str]) -> int:
                 paths.append(below)
         return paths, wrong
 
-    paths, wrong = with_client(mount, find)
+    try:
+        paths, wrong = with_client(mount, find)
+    except WrongKind:
+        raise UsageError(f"{shown(mount, path)} is no folder: name the one that it is in, with --name") from None
     end = b"\0" if arguments.null else b"\n"
     sys.stdout.buffer.write(b"".join(mount.prefix + b"/" + below + end for below in sorted(paths)))
     sys.stdout.flush()

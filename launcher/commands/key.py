@@ -40,6 +40,8 @@ def run(words: Sequence[str]) -> int:
     parser.add_argument("--replace", action="store_true", help="pin: in place of the one that is pinned")
     add_policy(parser)
     arguments = parser.parse_args(words)
+    if arguments.user and arguments.action not in ("pin", "recover"):
+        raise UsageError(f'key {arguments.action} takes no "{arguments.user}"')
     return _ACTIONS[arguments.action](arguments, only(settings_of(arguments), arguments.drive))
 
 

@@ -47,9 +47,9 @@ def test_a_remote_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert check(None, [f"/here=file://{tmp_path}", f"/there=file://{tmp_path}/gone"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert f"ok      remote of /here: file://{tmp_path} answers" in lines
+    assert f"ok      remote file://{tmp_path} at /here answers" in lines
     (missing,) = [line for line in lines if line.startswith("missing")]
-    assert f"/there: file://{tmp_path}/gone" in missing and "create it" in missing
+    assert f"file://{tmp_path}/gone at /there;" in missing and "create it" in missing
 
 
 def test_a_bad_policy_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

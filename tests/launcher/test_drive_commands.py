@@ -22,6 +22,7 @@ from launcher import cli
         (["register", "http://127.0.0.1:1", "--home", "a/b"], 'register: "a/b" is no home'),
         (["key", "recover", "alice"], "key recover: no code: type it, or give it in SECCOMP_DRIVE_RECOVERY_CODE"),
         (["key", "recover"], "key recover: whose key"),
+        (["key", "show", "bob"], 'key show takes no "bob"'),
     ],
 )
 def test_what_cannot_be_used(
@@ -35,3 +36,15 @@ def test_what_cannot_be_used(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert cli.main(words) == 125
     assert re.match(f"seccomp-drive: {re.escape(said)}", capfd.readouterr().err.removeprefix("recovery code: "))
+
+
+def test_find_names_what_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A name that is not there, as programs write it; and nothing else is printed."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    assert cli.main(["find", "-m", "/drive=drive:", "/drive/no"]) == 125
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.endswith("seccomp-drive: /drive/no: there is no such file or folder\n")

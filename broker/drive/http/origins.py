@@ -21,7 +21,10 @@ def origin_of(url: str, *, insecure: bool = False) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or any(rest):
         raise Malformed(f"{url}: not the address of a server: write https://host or https://host:port")
     if parts.scheme == "http" and not insecure and not on_loopback(url):
-        raise Malformed(f"{url}: without TLS, others could read and change what is sent: use https, or say insecure")
+        raise Malformed(
+            f"{url}: without TLS, others could read and change what is sent: use https, or allow it "
+            "(--insecure for register, insecure = true in a policy)"
+        )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     usual = {"http": 80, "https": 443}[parts.scheme]
     return f"{parts.scheme}://{host}" if port in (None, usual) else f"{parts.scheme}://{host}:{port}"

@@ -126,7 +126,7 @@ def _register(connection: Connection, user: User, home: PutNode, invitation: str
             raise NameTaken("this user has registered with another root")
         return user
     if connection.execute(_by_name, {"wanted": user.name}).first():
-        raise NameTaken(f"another user is called {user.name}")
+        raise NameTaken(f"another user is called {user.name}: choose another name")
     if connection.execute(_node, {"node": user.home}).first():
         raise Malformed("this root is not new")
     now = clock.now(connection)

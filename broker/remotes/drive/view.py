@@ -181,10 +181,18 @@ class ViewRemote:
 
     @contextlib.asynccontextmanager
     async def _below_user(self, path: Path) -> AsyncIterator[tuple[DriveRemote, Path]]:
-        """For changes. Forbidden in a made-up folder."""
-        async with self._at(path) as (tree, rest):
+        """For changes. Forbidden in a made-up folder, whether it has such a name or not."""
+        forbidden = protocol.Forbidden(path, "only the server makes folders of users")
+        try:
+            tree, rest = await self.find(path)
+        except protocol.NotFound:
+            tree, _ = await self.find(path.rpartition(b"/")[0])
             if tree is None:
-                raise protocol.Forbidden(path, "only the server makes folders of users")
+                raise forbidden from None
+            raise
+        if tree is None:
+            raise forbidden
+        async with self._at(path):
             yield tree, rest
 
     @contextlib.asynccontextmanager
