@@ -4,45 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, exc, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, exc, make_url
 
 from broker.drive.errors import Damaged, DriveError, StoreFull, Unreachable, Unusable
-from broker.drive.metadata import clock
+from broker.drive.metadata import sqlite
+from broker.drive.metadata.mode import Mode
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_BUSY = 30.0
-"""Seconds to wait for SQLite's lock, and for a connection."""
+_PATIENCE = 30.0
+"""Seconds to wait for a connection."""
 _ATTEMPTS = 10
-_THREADS = {"sqlite": 4, "postgresql": 16}
-
-
-class Mode(Enum):
-    READ = "read"
-    """One snapshot for all queries of the transaction."""
-    WRITE = "write"
-    """It survives the end of any process once committed."""
-    DURABLE = "durable"
-    """As WRITE, and it survives a power loss once committed."""
+_THREADS = {"sqlite": sqlite.THREADS, "postgresql": 16}
 
 
 class Database:
     """Runs functions of a `Connection`, each in one transaction. Blocks nobody: they run on threads."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, at_once: bool = False) -> None:
+        """`at_once`: SQLite's transactions of a few rows run where they are awaited, unless another process has the
+        lock. They take less than to wake a thread, which a server with many users needs nevertheless."""
         self.engine = _engine(url)
+        self._here = sqlite.Here(self.engine.url) if at_once and self.engine.dialect.name == "sqlite" else None
         self._driver_error = _driver_error(self.engine.dialect)
-        self._begin = _begin_sqlite if self.engine.dialect.name == "sqlite" else _begin_postgresql
+        self._begin = sqlite.begin if self.engine.dialect.name == "sqlite" else _begin_postgresql
         self._modes = {mode: _with_mode(self.engine, mode) for mode in Mode}
         self._threads = ThreadPoolExecutor(_THREADS[self.engine.dialect.name], "metadata")
         # SQLite has one writer at a time, whom the others await by sleeping, in no order and in the way of readers.
@@ -63,6 +55,26 @@ class Database:
         """As `write`; what is committed survives a power loss, with all that was committed before."""
         return await self._on_thread(Mode.DURABLE, lambda connection: work(connection, *args, **kwargs))
 
+    async def read_few(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `read`, of a few rows."""
+        return await self._at_once(Mode.READ, lambda connection: work(connection, *args, **kwargs))
+
+    async def write_few(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `write`, of a few rows."""
+        return await self._at_once(Mode.WRITE, lambda connection: work(connection, *args, **kwargs))
+
+    async def _at_once(self, mode: Mode, work: Callable[[Connection], T]) -> T:
+        if self._here is None:
+            return await self._on_thread(mode, work)
+        try:
+            with self._here.transaction(mode) as connection:
+                return self._transact(connection, mode, work)
+        except exc.DBAPIError:  # a thread may wait for the lock, and tells what else is wrong
+            return await self._on_thread(mode, work)
+        finally:
+            if self._here.is_due():
+                self._writer.submit(self._here.restart_log)
+
     async def _on_thread(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         threads = self._threads if mode is Mode.READ else self._writer
@@ -81,16 +93,21 @@ class Database:
 
     def _run(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         with self._modes[mode].connect() as connection, connection.begin():
-            try:
-                self._begin(connection, mode)
-                return work(connection)
-            except self._driver_error as error:
-                raise _wrapped(connection, error) from error
+            return self._transact(connection, mode, work)
+
+    def _transact(self, connection: Connection, mode: Mode, work: Callable[[Connection], T]) -> T:
+        try:
+            self._begin(connection, mode)
+            return work(connection)
+        except self._driver_error as error:
+            raise _wrapped(connection, error) from error
 
     async def close(self) -> None:
         """After the transactions under way."""
         for threads in (self._threads, self._writer):
             await asyncio.to_thread(threads.shutdown)
+        if self._here is not None:
+            self._here.close()
         self.engine.dispose()
 
 
@@ -101,58 +118,10 @@ def _engine(url: str) -> Engine:
         raise Unusable(f"{url!r} is no URL of a database: sqlite:///FILE or postgresql://…") from error
     match parsed.get_backend_name():
         case "sqlite":
-            return _sqlite(parsed)
+            return sqlite.make_engine(parsed)
         case "postgresql":
             return _postgresql(parsed)
     raise Unusable(f"{parsed.drivername} is no database that can be used: sqlite:///FILE or postgresql://…")
-
-
-def _sqlite(url: URL) -> Engine:
-    if not url.database or url.database == ":memory:":
-        raise Unusable("the database needs a file: sqlite:///FILE")
-    try:
-        os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise Unusable(f"{url.database}: {error.strerror}") from error
-    engine = create_engine(
-        url.set(drivername="sqlite+pysqlite"),
-        connect_args={"timeout": _BUSY},
-        pool_size=_THREADS["sqlite"] + 1,
-        pool_use_lifo=True,
-    )
-    event.listen(engine, "connect", _prepare_sqlite)
-    return engine
-
-
-_PRAGMAS = (
-    "journal_mode = WAL",
-    "foreign_keys = ON",
-    "synchronous = NORMAL",
-    "cache_size = -16384",
-    # Pages, of 4 KiB. A checkpoint syncs, and writes a page once however often it has changed since the one before.
-    "wal_autocheckpoint = 4000",
-)
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
-    connection.isolation_level = None  # BEGIN is ours: the driver's own comes late, and never IMMEDIATE
-    clock.provide(connection)
-    for pragma in _PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection, mode: Mode) -> None:
-    driver = connection.connection.driver_connection
-    assert isinstance(driver, sqlite3.Connection)
-    if mode is Mode.READ:
-        driver.execute("BEGIN")
-        return
-    # In WAL mode NORMAL never syncs at a commit, and FULL always does, with all that was written before.
-    level = "FULL" if mode is Mode.DURABLE else "NORMAL"
-    if connection.info.get("synchronous") != level:
-        driver.execute(f"PRAGMA synchronous = {level}")
-        connection.info["synchronous"] = level
-    driver.execute("BEGIN IMMEDIATE")
 
 
 def _postgresql(url: URL) -> Engine:
@@ -160,7 +129,7 @@ def _postgresql(url: URL) -> Engine:
         url.set(drivername="postgresql+psycopg"),
         connect_args={"connect_timeout": 10, "application_name": "seccomp-drive"},
         pool_size=_THREADS["postgresql"],
-        pool_timeout=_BUSY,
+        pool_timeout=_PATIENCE,
     )
 
 

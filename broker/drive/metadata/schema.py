@@ -251,7 +251,7 @@ def check(connection: Connection) -> None:
     """Unusable, saying what to do, unless the database has the tables that this program knows."""
     version = found_version(connection)
     if version is None:
-        raise Unusable("the database is empty: start seccomp-drive serve with it first, which makes the store")
+        raise Unusable("the database is empty: seccomp-drive serve creates the store when it starts with it")
     if version < VERSION:
         raise Unusable(f"the database has schema {version}, this program needs {VERSION}: migrate it first")
     if version > VERSION:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -29,6 +29,8 @@ from broker.drive.records import (
     UserId,
 )
 
+_FEW = 16
+"""Nodes, names and chunks that are read or written in less time than a thread needs to wake."""
 Signed = Callable[[Node], bool]
 """Whether the node's own verify key has signed it."""
 
@@ -56,14 +58,20 @@ class SqlStore:
 
 
 async def open_store(
-    url: str, *, create: bool = False, terms: Terms | None = None, signed: Signed | None = node_is_signed
+    url: str,
+    *,
+    create: bool = False,
+    terms: Terms | None = None,
+    signed: Signed | None = node_is_signed,
+    at_once: bool = False,
 ) -> SqlStore:
     """The store at ``sqlite:///FILE`` or ``postgresql://…``; with `create` it is made if there is none.
 
     `signed` checks every node that is committed; None where the client is this process, and checks at the next open.
-    Unusable, with what to do, when the database is none or has another schema; Unreachable.
+    `at_once` as in `Database`. Unusable, with what to do, when the database is none or has another schema;
+    Unreachable.
     """
-    database = Database(url)
+    database = Database(url, at_once=at_once)
     try:
         if create and await database.read(schema.found_version) is None:
             await database.write_durably(schema.create)
@@ -93,11 +101,13 @@ class SqlUserStore:
 
     async def nodes(self, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
         check_ids(ids)
-        return await self._database.read(reading.nodes_of, self._user, ids)
+        read = self._database.read_few if len(ids) <= _FEW else self._database.read
+        return await read(reading.nodes_of, self._user, ids)
 
     async def lookup(self, names: Sequence[tuple[NodeId, Token]]) -> Sequence[tuple[Entry, StoredNode | None] | None]:
         check_names(names)
-        return await self._database.read(reading.lookup, self._user, names)
+        read = self._database.read_few if len(names) <= _FEW else self._database.read
+        return await read(reading.lookup, self._user, names)
 
     async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed:
         check_ids([folder])
@@ -111,7 +121,8 @@ class SqlUserStore:
 
     async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:
         check_ids(ids)
-        return await self._database.read(reading.inline, self._user, ids)
+        read = self._database.read_few if len(ids) <= _FEW else self._database.read
+        return await read(reading.inline, self._user, ids)
 
     async def chunks(self, id: NodeId, version: int) -> Sequence[Chunk]:
         check_ids([id])
@@ -126,8 +137,13 @@ class SqlUserStore:
         check_commit(commit)
         if self._signed:
             await asyncio.to_thread(_check_signatures, commit, self._signed)
-        write = self._database.write_durably if commit.durable else self._database.write
-        return await write(committing.commit, self._user, commit)
+        return await self._writing(commit)(committing.commit, self._user, commit)
+
+    def _writing(self, commit: Commit) -> Callable[..., Awaitable[Committed]]:
+        if commit.durable:
+            return self._database.write_durably
+        rows = sum(1 + len(change.chunks or ()) if isinstance(change, PutNode) else 1 for change in commit.changes)
+        return self._database.write_few if rows <= _FEW else self._database.write
 
     async def grants(self, node: NodeId) -> Sequence[Grant]:
         check_ids([node])

@@ -80,7 +80,7 @@ async def _create(where: Embedded) -> None:
 
 async def _open(where: Embedded, identity: Identity) -> SqlStore:
     """The store, in which the user is registered if that was interrupted."""
-    store = await open_store(where.metadata, signed=None)
+    store = await open_store(where.metadata, signed=None, at_once=True)
     try:
         if not await store.for_user(identity.user_id).nodes([identity.home]):
             await _register(store, identity)

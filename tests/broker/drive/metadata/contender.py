@@ -117,7 +117,7 @@ GAMES: dict[str, Game] = {game.__name__: game for game in (counting, creating, s
 
 async def main(url: str, user: UserId, folder: NodeId, game: Game, seed: int) -> None:
     confirmed: list[str] = []
-    store = await open_store(url, signed=None)
+    store = await open_store(url, signed=None, at_once=True)
     try:
         await asyncio.gather(
             *(

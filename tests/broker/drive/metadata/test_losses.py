@@ -114,7 +114,7 @@ from broker.drive.metadata.protocol import Commit, PutNode
 from tests.broker.drive.metadata.helpers import entry, new_node, operation
 
 async def main(url, user, folder):
-    store = await open_store(url, signed=None)
+    store = await open_store(url, signed=None, at_once=True)
     for number in range(10_000):
         node = new_node()
         changes = PutNode(node), entry(bytes.fromhex(folder), f"{sys.argv[4]} {number}", node.id)

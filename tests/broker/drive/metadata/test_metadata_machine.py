@@ -193,14 +193,14 @@ async def play(store: SqlStore, data: st.DataObject, steps: int) -> None:
 
 
 def _sizes(kind: str) -> tuple[int, int]:
-    return (40, 20) if kind == "sqlite" else (12, 15)
+    return (40, 20) if kind != "postgresql" else (12, 15)
 
 
 def test_commits_do_what_they_do_to_the_model(kind: str, new_url: str) -> None:
     """In any order and of any kind; afterwards the checks of the whole store find nothing."""
     examples, steps = _sizes(kind)
     with asyncio.Runner() as runner:
-        store = runner.run(open_store(new_url, create=True, signed=None))
+        store = runner.run(open_store(new_url, create=True, signed=None, at_once="at once" in kind))
 
         @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
         @given(st.data())
