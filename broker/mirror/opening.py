@@ -64,7 +64,7 @@ class Opening:
             status = None if new else await self._lookup.look(path, since=began)
             try:
                 if status is None:
-                    return await self._create(path, flags, act, writer)
+                    return await self._create(path, flags, act, writer, asked=not new)
                 if flags & os.O_CREAT and flags & os.O_EXCL:
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
                 if stat.S_ISREG(status.st_mode):
@@ -81,12 +81,19 @@ class Opening:
             await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    async def _create(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
+    async def _create(self, path: Path, flags: int, act: OpenAct, writer: Writer, *, asked: bool) -> int:
+        """`asked`: the remote has said that it lacks the name."""
         if not flags & os.O_CREAT:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        self._require_writable()
         made = flags & ~os.O_TRUNC | os.O_EXCL
-        file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
+        try:
+            self._require_writable()
+            file = await self._names.create(path, lambda real: act(real, made), dirty=is_writing(flags))
+        except OSError as error:
+            # That there is such a file comes before what is wrong with making one (lookup_open in fs/namei.c).
+            if not asked and not isinstance(error, FileExistsError) and await self._lookup.look(path) is not None:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            raise
         self._usage.note(os.fstat(file).st_ino, path)
         if is_writing(flags):
             try:

@@ -53,6 +53,8 @@ class Look:
     """The question of a resolution; the answer is a `Seen`, or None where nothing exists."""
 
     place: Place
+    last: bool
+    """Whether the path ends here, unless it is a link that is followed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def resolve(
         if names and known_directory is not None and known_directory(place):
             walk.place = place
             continue
-        answer = yield Look(place)
+        answer = yield Look(place, last=not names)
         must_be_directory = bool(names) or (slash and not by_name)
         if answer is None:
             if not names and missing_ok:

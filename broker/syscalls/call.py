@@ -14,7 +14,7 @@ from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
-from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Look, Resolved, Seen, resolve
+from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
@@ -162,10 +162,14 @@ class Call:
         by_name: bool = False,
         create: bool = False,
         missing_ok: bool = False,
+        new: bool = False,
         how: int = 0,
         text: bytes | None = None,
     ) -> Target:
-        """Where a path argument leads, as the caller would see it."""
+        """Where a path argument leads, as the caller would see it.
+
+        `new`: the call makes the name, or fails where it is. If the mirror lacks it, the remote will say so then.
+        """
         text = self.path(which) if text is None else text
         base = self._base(text, which, how)
         if base is None:
@@ -187,7 +191,7 @@ class Call:
             look = next(steps)
             while True:
                 try:
-                    seen = await self._look(look)
+                    seen = await self._look(look.place, new=new and look.last)
                 except OSError as error:
                     look = steps.throw(error)
                 else:
@@ -233,11 +237,12 @@ class Call:
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)
 
-    async def _look(self, look: Look) -> Seen | None:
-        place = look.place
+    async def _look(self, place: Place, *, new: bool) -> Seen | None:
         if place.mount is None:
             return self._look_locally(place.path)
         mirror = self.services.mirrors[place.mount.number]
+        if new and mirror.tree.lstat(place.path) is None:
+            return None
         status = await mirror.look(place.path)
         return None if status is None else _seen(status, mirror.tree.real(place.path))
 

@@ -79,7 +79,11 @@ async def _open(call: Call, flags: int, mode: int, how: int = 0) -> Reply:
     creating = bool(flags & os.O_CREAT) and not flags & os.O_PATH
     exclusive = creating and bool(flags & os.O_EXCL)
     target = await call.resolve(
-        follow=not flags & os.O_NOFOLLOW and not exclusive, create=creating, missing_ok=creating, how=how
+        follow=not flags & os.O_NOFOLLOW and not exclusive,
+        create=creating,
+        missing_ok=creating,
+        new=exclusive,
+        how=how,
     )
     if target.native:
         return _show_prefix(call, target, flags)
@@ -131,7 +135,7 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
         return file
 
     cloexec = bool(flags & os.O_CLOEXEC)
-    if target.mirror is None or await _is_fifo(target):
+    if target.mirror is None or (not target.missing and await _is_fifo(target)):
         return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)
     if target.missing or flags & os.O_TRUNC:
         call.protect()

@@ -86,6 +86,20 @@ def test_one_call_goes_wrong(drive: FaultyDrive, place: str, how: str) -> None:
         assert "is refused: as planned" in err
 
 
+def test_what_is_new_is_not_asked_for(drive: FaultyDrive) -> None:
+    """O_EXCL, as tar opens what it unpacks: a file is made by one request, and its close sends the content."""
+    before = drive.plan.count("stat", b"new")
+    program = drive.python("""
+file = os.open("new", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+os.write(file, b"content")
+os.close(file)
+""")
+    ended(program, 0)
+    assert (drive.share / "new").read_text() == "content"
+    assert drive.plan.count("stat", b"new") == before
+    assert drive.plan.count("write", b"new") == 2
+
+
 @pytest.mark.parametrize("how", ["refuses", "hangs"])
 def test_the_end_goes_wrong(drive: FaultyDrive, how: str) -> None:
     """What only the end of the program closes: 74, the path, told once; the content is kept, and the next `exec`
