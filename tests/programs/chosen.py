@@ -27,6 +27,8 @@ ON_SERVER = {
     "test_building.test_build": "gcc and make",
     "test_coreutils.test_between_drive_and_disk": "there",
     "test_databases.test_locks_between_processes": "ofd",
+    "test_databases.test_sqlite": "wal",
+    "test_git.test_clone_there_and_back": "",
     "test_python.test_program": "shutil_work",
     "test_terminal.test_nano": "-IB",
 }

@@ -30,6 +30,8 @@ class Recorder:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(("127.0.0.1", self._target))
+                for end in (client, server):  # a small message would wait for the other side's delayed ACK: tcp(7)
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for source, sink in ((client, server), (server, client)):
                     threading.Thread(target=self._relay, args=(source, sink), daemon=True).start()
 
