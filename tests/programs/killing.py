@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from .sides import seccomp_drive
 
 @dataclass(frozen=True, slots=True)
 class Place:
+    """`encrypted`: behind the prefix is an embedded drive, and `share` what `copy_out` has found there."""
+
     base: Path
+    encrypted: bool = False
 
     @property
     def prefix(self) -> str:
@@ -27,7 +31,7 @@ class Place:
 
     @property
     def mount(self) -> str:
-        return f"{self.prefix}={self.share.as_uri()}"
+        return f"{self.prefix}={f'drive://{self.base}/drive' if self.encrypted else self.share.as_uri()}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,6 +40,7 @@ class Place:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.base),
             "XDG_CACHE_HOME": str(self.base / "cache"),
+            "XDG_STATE_HOME": str(self.base / "state"),
         }
 
     def start(self, *argv: str, stdin: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
@@ -46,6 +51,17 @@ class Place:
 
     def sync(self) -> int:
         return sync(load(self.policy(), [self.mount], self.environment))
+
+    def run(self, command: str, *argv: str) -> str:
+        """What another command of seccomp-drive says on standard output; it must end with 0."""
+        words = seccomp_drive(command, "-p", self.policy(), "-m", self.mount, *argv)
+        return subprocess.run(words, env=self.environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def copy_out(self) -> None:
+        """Have what is on the drive in `share`, as a session with an empty cache sees it."""
+        shutil.rmtree(self.share)
+        shutil.rmtree(self.base / "cache")
+        self.run("exec", "--", "cp", "-a", self.prefix, str(self.share))
 
     def policy(self, limit: int | None = None) -> str:
         """The policy file; with `limit`, it sets that many bytes for the cache from now on."""

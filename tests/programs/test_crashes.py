@@ -15,6 +15,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,20 @@ def test_killed_at_random_instants(place: Place, batch: int, capfd: pytest.Captu
         for folder in FOLDERS:
             trees[folder] = check(place, folder, trees[folder])
         assert sorted(os.listdir(place.share)) == sorted(FOLDERS)
+
+
+@pytest.mark.timeout(120 + COUNT)
+def test_killed_on_an_encrypted_drive(place: Place) -> None:
+    """The same of an embedded drive, seen by a machine that knows nothing of it; and a check of its store, and of the
+    content of all files, finds nothing wrong."""
+    drive = replace(place, encrypted=True)
+    drive.run("exec", "--", "mkdir", *(f"{drive.prefix}/{folder}" for folder in FOLDERS))
+    trees: dict[str, Tree] = {folder: {} for folder in FOLDERS}
+    for number in range(COUNT // 10):
+        print(f"SEED={SEED} CRASHES={COUNT}: number {number}")
+        crash(drive, ("broker", "init", "broker", "program")[number % 4], SEED + number)
+        drive.run("sync")
+        drive.copy_out()
+        for folder in FOLDERS:
+            trees[folder] = check(drive, folder, trees[folder])
+        assert drive.run("fsck", "--data") == "nothing is wrong\n"
