@@ -74,7 +74,8 @@ def with_client(mount: MountSettings, work: Callable[[Client], Awaitable[_T]]) -
 
 def shown(mount: MountSettings, path: bytes) -> str:
     """A path of the mount as programs write it."""
-    return (mount.prefix + b"/" + path).decode(errors="backslashreplace") if path else os.fsdecode(mount.prefix)
+    whole = mount.prefix + b"/" + path if path or mount.prefix.endswith(b":") else mount.prefix
+    return whole.decode(errors="backslashreplace")
 
 
 def _below(prefix: bytes, path: bytes) -> bytes | None:

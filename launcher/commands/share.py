@@ -50,8 +50,9 @@ def require_server(client: Client) -> None:
 
 
 def named(text: str) -> tuple[str, UserId | None]:
-    """Name and fingerprint of ``bob@FINGERPRINT``; a pinned contact needs none."""
+    """Name and fingerprint of ``bob@FINGERPRINT``, as key show prints it; a pinned contact needs none."""
     from broker.drive.format.identity import parse_fingerprint
 
     name, at, fingerprint = text.partition("@")
+    fingerprint = fingerprint.removeprefix(f"{name}@")
     return name, parse_fingerprint(fingerprint) if at else None

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.drive.format.identity import fingerprint_text
+from broker.drive.records import UserId
 from launcher import cli
+from launcher.commands.share import named
 
 
 @pytest.mark.parametrize(
@@ -36,6 +39,14 @@ def test_what_cannot_be_used(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert cli.main(words) == 125
     assert re.match(f"seccomp-drive: {re.escape(said)}", capfd.readouterr().err.removeprefix("recovery code: "))
+
+
+def test_a_user_as_key_show_prints_him() -> None:
+    """With the name before the fingerprint, also where somebody writes it once more."""
+    user = UserId(bytes(range(32)))
+    shown = f"bob@{fingerprint_text(user)}"
+    assert named(shown) == named(f"bob@{shown}") == ("bob", user)
+    assert named("bob") == ("bob", None)
 
 
 def test_find_names_what_it_was_given(

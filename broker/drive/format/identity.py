@@ -147,7 +147,9 @@ def parse_fingerprint(text: str) -> UserId:
     try:
         user = UserId(b32decode(letters + "=" * (-len(letters) % 8)))
     except ValueError as error:
-        raise Malformed(f"{text!r} is no fingerprint: letters and the digits 2 to 7 only") from error
+        raise Malformed(
+            f"{text!r} is no fingerprint: 52 letters and digits from 2 to 7, as key show prints it"
+        ) from error
     if len(user) != 32:
         raise Malformed(f"{text!r} is no fingerprint: it has {len(letters)} letters and digits instead of 52")
     return user

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from broker.drive.format.identity import Identity
@@ -14,7 +14,7 @@ from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import Root
 from broker.remotes.drive.sharing import Sharing
 from broker.remotes.drive.view import ViewRemote
-from broker.remotes.protocol import Forbidden, Path, Remote
+from broker.remotes.protocol import Forbidden, Path, Remote, RemoteError
 
 if TYPE_CHECKING:
     from broker.drive.metadata.store import SqlStore
@@ -56,13 +56,16 @@ class Client:
             return self.home, path
         tree, rest = await self.view.find(path)
         if tree is None:
-            raise Forbidden(path, "only the server makes folders of users: name something in one")
+            raise Forbidden(path, "it is not in a user's folder: name something that is")
         return tree, rest
 
     async def place(self, path: Path) -> Place:
-        """What `path` of the mount leads to."""
+        """What `path` of the mount leads to; errors name it as it was asked for."""
         tree, rest = await self.tree(path)
-        return await tree.places.place(rest)
+        try:
+            return replace(await tree.places.place(rest), path=path)
+        except RemoteError as error:
+            raise type(error)(path, error.detail) from error
 
     def inside(self, path: Path) -> Path:
         """A path of the user's own tree, as the root of the server's view or of the drive has it."""

@@ -72,6 +72,10 @@ async def test_the_folders_above(tmp_path: Path) -> None:
         with pytest.raises(NotFound) as caught:
             await alice.remote.stat(b"alice/no")
         assert caught.value.path == b"alice/no"
+        for path in (b"alice/no", b"alice/no/more"):
+            with pytest.raises(NotFound) as caught:
+                (await alice.place(path)).required()
+            assert caught.value.path == path
         await alice.close()
 
 
