@@ -29,7 +29,7 @@ def test_an_origin_has_one_spelling(url: str, origin: str) -> None:
 
 @pytest.mark.parametrize("url", ["http://drive.example.org", "http://10.0.0.1:8000", "http://localhost.example.org"])
 def test_plain_http_leaves_the_machine_only_when_told(url: str) -> None:
-    with pytest.raises(Malformed, match="use https, or say insecure"):
+    with pytest.raises(Malformed, match="use https, or allow it"):
         origin_of(url)
     assert origin_of(url, insecure=True) == url
 
