@@ -25,22 +25,22 @@ class Guard:
         """The answer of `ask`, with `versions` of the things in it remembered. Tampered when it stays too old.
 
         An answer may be overtaken by a change of our own that was seen while it was on its way. So what is found too
-        old is asked for again, and must then be as new as what was known before it was asked for. One that is, and is
+        old is asked for again, and must then be as new as what was known when it was asked for. One that is, and is
         overtaken every time, is an answer nevertheless: of a folder in which much is going on.
         """
-        before: dict[bytes, int] = {}
-        for left in reversed(range(_TRIES)):
-            answer = await ask()
+        for number in range(_TRIES):
+            with self._memory.watching() as before:
+                answer = await ask()
             found = list(versions(answer))
-            if any(version < before.get(thing, 0) for thing, version in found):
-                break
             self._memory.load(thing for thing, _ in found)
-            overtaken = {thing for thing, version in found if version < self._memory.known(thing)}
-            if not overtaken or (not left and overtaken <= before.keys()):
+            overtaken = [(thing, version) for thing, version in found if version < self._memory.known(thing)]
+            old = any(version < before.get(thing, self._memory.known(thing)) for thing, version in overtaken)
+            if old and number > 0:
+                break
+            if not overtaken or number == _TRIES - 1:
                 for thing, version in found:
                     self._memory.saw(thing, version)
                 return answer
-            before |= {thing: self._memory.known(thing) for thing, _ in found}
         raise Tampered(
             "the store gives an older state than was seen before; if a backup was put back there, "
             "accept it with seccomp-drive key accept-rollback"

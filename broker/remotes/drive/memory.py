@@ -10,7 +10,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from broker.drive.records import Entry, Node, NodeId, Token
 
@@ -44,6 +44,7 @@ class Memory:
     def __init__(self, path: str | None) -> None:
         self._known: dict[bytes, int] = {}
         self._unwritten: dict[bytes, int] = {}
+        self._watching: dict[int, dict[bytes, int]] = {}
         self._lock = threading.Lock()
         self._database = _open(path) if path else None
 
@@ -69,8 +70,21 @@ class Memory:
         return self._known.get(thing, 0)
 
     def saw(self, thing: bytes, version: int) -> None:
-        if version > self._known.get(thing, 0):
+        known = self._known.get(thing, 0)
+        if version > known:
+            for before in self._watching.values():
+                before.setdefault(thing, known)
             self._known[thing] = self._unwritten[thing] = version
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[Mapping[bytes, int]]:
+        """What was known, when the context began, of the things that newer versions are seen of meanwhile."""
+        before: dict[bytes, int] = {}
+        self._watching[id(before)] = before
+        try:
+            yield before
+        finally:
+            del self._watching[id(before)]
 
     def saw_all(self, nodes: Iterable[Node] = (), entries: Iterable[Entry] = ()) -> None:
         for node in nodes:

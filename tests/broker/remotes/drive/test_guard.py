@@ -33,6 +33,20 @@ async def test_an_answer_that_is_overtaken_every_time() -> None:
     assert answer[b"thing"] == memory.known(b"thing") - 1
 
 
+async def test_something_new_that_is_overtaken_in_the_last_answer() -> None:
+    """A folder in which names come and go all the time."""
+    memory = Memory(None)
+    count = 0
+
+    async def ask() -> Answer:
+        nonlocal count
+        count += 1
+        memory.saw(b"%d" % count, 2)
+        return {b"%d" % count: 1}
+
+    assert await Guard(memory).ask(ask, _versions) == {b"%d" % count: 1}
+
+
 async def test_an_answer_that_is_overtaken_once() -> None:
     """It is asked for again, and the second one is taken."""
     memory = Memory(None)
