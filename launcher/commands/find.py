@@ -28,11 +28,12 @@ def run(words: Sequence[str]) -> int:
     mount, path = located(settings_of(arguments), arguments.path)
     pattern = os.fsencode(arguments.name) if arguments.name else None
 
-    from broker.drive.errors import WrongKind
     from broker.remotes.drive.scanning import scan
 
     async def find(client: Client) -> tuple[list[bytes], list[str]]:
         top = (await client.place(path)).required()
+        if not top.is_folder:
+            raise UsageError(f"{shown(mount, path)} is no folder: name the one that it is in, with --name")
         paths, wrong = [], []
         async for found in scan(client.core, top):
             below = path + b"/" + found.path if path else found.path
@@ -42,10 +43,7 @@ def run(words: Sequence[str]) -> int:
                 paths.append(below)
         return paths, wrong
 
-    try:
-        paths, wrong = with_client(mount, find)
-    except WrongKind:
-        raise UsageError(f"{shown(mount, path)} is no folder: name the one that it is in, with --name") from None
+    paths, wrong = with_client(mount, find)
     end = b"\0" if arguments.null else b"\n"
     sys.stdout.buffer.write(b"".join(mount.prefix + b"/" + below + end for below in sorted(paths)))
     sys.stdout.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -29,8 +29,6 @@ from broker.drive.records import (
     UserId,
 )
 
-_FEW = 16
-"""Nodes, names and chunks that are read or written in less time than a thread needs to wake."""
 Signed = Callable[[Node], bool]
 """Whether the node's own verify key has signed it."""
 
@@ -101,13 +99,11 @@ class SqlUserStore:
 
     async def nodes(self, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
         check_ids(ids)
-        read = self._database.read_few if len(ids) <= _FEW else self._database.read
-        return await read(reading.nodes_of, self._user, ids)
+        return await self._database.read_some(len(ids), reading.nodes_of, self._user, ids)
 
     async def lookup(self, names: Sequence[tuple[NodeId, Token]]) -> Sequence[tuple[Entry, StoredNode | None] | None]:
         check_names(names)
-        read = self._database.read_few if len(names) <= _FEW else self._database.read
-        return await read(reading.lookup, self._user, names)
+        return await self._database.read_some(len(names), reading.lookup, self._user, names)
 
     async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed:
         check_ids([folder])
@@ -121,8 +117,7 @@ class SqlUserStore:
 
     async def inline(self, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:
         check_ids(ids)
-        read = self._database.read_few if len(ids) <= _FEW else self._database.read
-        return await read(reading.inline, self._user, ids)
+        return await self._database.read_some(len(ids), reading.inline, self._user, ids)
 
     async def chunks(self, id: NodeId, version: int) -> Sequence[Chunk]:
         check_ids([id])
@@ -137,13 +132,10 @@ class SqlUserStore:
         check_commit(commit)
         if self._signed:
             await asyncio.to_thread(_check_signatures, commit, self._signed)
-        return await self._writing(commit)(committing.commit, self._user, commit)
-
-    def _writing(self, commit: Commit) -> Callable[..., Awaitable[Committed]]:
         if commit.durable:
-            return self._database.write_durably
+            return await self._database.write_durably(committing.commit, self._user, commit)
         rows = sum(1 + len(change.chunks or ()) if isinstance(change, PutNode) else 1 for change in commit.changes)
-        return self._database.write_few if rows <= _FEW else self._database.write
+        return await self._database.write_some(rows, committing.commit, self._user, commit)
 
     async def grants(self, node: NodeId) -> Sequence[Grant]:
         check_ids([node])

@@ -13,8 +13,8 @@ from broker.remotes.drive.places import Place
 from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import Root
 from broker.remotes.drive.sharing import Sharing
-from broker.remotes.drive.view import ViewRemote
-from broker.remotes.protocol import Forbidden, Path, Remote, RemoteError
+from broker.remotes.drive.view import ViewRemote, named
+from broker.remotes.protocol import Forbidden, Path, Remote
 
 if TYPE_CHECKING:
     from broker.drive.metadata.store import SqlStore
@@ -62,10 +62,8 @@ class Client:
     async def place(self, path: Path) -> Place:
         """What `path` of the mount leads to; errors name it as it was asked for."""
         tree, rest = await self.tree(path)
-        try:
+        with named(path):
             return replace(await tree.places.place(rest), path=path)
-        except RemoteError as error:
-            raise type(error)(path, error.detail) from error
 
     def inside(self, path: Path) -> Path:
         """A path of the user's own tree, as the root of the server's view or of the drive has it."""

@@ -174,10 +174,8 @@ class ViewRemote:
     async def _at(self, path: Path) -> AsyncIterator[tuple[DriveRemote | None, Path]]:
         """As `find`; errors of the tree name `path` as it was asked for."""
         tree, rest = await self.find(path)
-        try:
+        with named(path):
             yield tree, rest
-        except RemoteError as error:
-            raise type(error)(path, error.detail) from error
 
     @contextlib.asynccontextmanager
     async def _below_user(self, path: Path) -> AsyncIterator[tuple[DriveRemote, Path]]:
@@ -192,7 +190,7 @@ class ViewRemote:
             raise
         if tree is None:
             raise forbidden
-        async with self._at(path):
+        with named(path):
             yield tree, rest
 
     @contextlib.asynccontextmanager
@@ -209,6 +207,15 @@ class ViewRemote:
             yield
         except DriveError as error:
             raise remote_error(error, path) from error
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Errors of a tree name `path` as it was asked for."""
+    try:
+        yield
+    except RemoteError as error:
+        raise type(error)(path, error.detail) from error
 
 
 def _folder(names: Sequence[bytes]) -> Attributes:

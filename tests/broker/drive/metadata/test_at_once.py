@@ -37,15 +37,15 @@ async def test_where_they_run(tmp_path: Path) -> None:
     """On the caller's thread; a transaction that another process's lock stops runs on another one, and the loop goes
     on meanwhile."""
     async with opened(tmp_path) as store:
-        assert await store.database.write_few(_thread) == threading.get_ident()
+        assert await store.database.write_some(1, _thread) == threading.get_ident()
         with closing(sqlite3.connect(tmp_path / "metadata.sqlite", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            waiting = asyncio.ensure_future(store.database.write_few(_thread))
+            waiting = asyncio.ensure_future(store.database.write_some(1, _thread))
             await asyncio.sleep(0.2)
             assert not waiting.done()
             other.execute("COMMIT")
         assert await waiting != threading.get_ident()
-        assert await store.database.write_few(_thread) == threading.get_ident()
+        assert await store.database.write_some(1, _thread) == threading.get_ident()
 
 
 @pytest.mark.anyio
@@ -65,10 +65,10 @@ async def test_errors_undo_and_are_told_as_elsewhere(tmp_path: Path) -> None:
 
     async with opened(tmp_path) as store:
         with pytest.raises(KeyError):
-            await store.database.write_few(fail)
+            await store.database.write_some(1, fail)
         with pytest.raises(DriveError):
-            await store.database.write_few(wrong)
-        assert await store.database.read_few(version) < 1000
+            await store.database.write_some(1, wrong)
+        assert await store.database.read_some(1, version) < 1000
 
 
 @pytest.mark.anyio
