@@ -50,9 +50,9 @@ def _make_regular(real: bytes, attributes: Attributes, owners: bool) -> int:
         status = os.fstat(file)
         if attributes.size:
             os.ftruncate(file, attributes.size)
-        wanted = attributes.uid, attributes.gid
-        if owners and None not in wanted and wanted != (status.st_uid, status.st_gid):
-            os.fchown(file, attributes.uid, attributes.gid)  # type: ignore[arg-type]
+        uid, gid = attributes.uid, attributes.gid
+        if owners and uid is not None and gid is not None and (uid, gid) != (status.st_uid, status.st_gid):
+            os.fchown(file, uid, gid)
         os.fchmod(file, stat.S_IMODE(attributes.mode) & ~SET_ID)
         os.utime(file, ns=(attributes.atime_ns, attributes.mtime_ns))
     except OSError as error:

@@ -33,7 +33,9 @@ class Prepared:
     def rows(self, connection: Connection, **parameters: object) -> list[tuple[Any, ...]]:
         """All of them, as tuples."""
         compiled = self._for(connection)
-        return _cursor(connection).execute(compiled.text, compiled.arranged(parameters)).fetchall()  # type: ignore[no-any-return]
+        cursor = _cursor(connection).execute(compiled.text, compiled.arranged(parameters))
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
 
     def row(self, connection: Connection, **parameters: object) -> tuple[Any, ...] | None:
         """The first, if there is one."""
