@@ -201,7 +201,8 @@ class Ledger:
         statement = f"INSERT INTO node ({COLUMNS}) VALUES ({marks}) {otherwise}"
 
         def work(database: sqlite3.Connection) -> Known:
-            database.executemany(statement, map(row_of, records))
+            if database.executemany(statement, map(row_of, records)).rowcount == len(records):
+                return {record.ino: record for record in records}
             return {**_select(database, [record.ino for record in records])}
 
         if records:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
 from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, join, parent_of, record_of, same
@@ -263,9 +263,10 @@ class Lookup:
         started = time.monotonic()
         token = self._generation.folder(path)
         seen: set[bytes] = set()
+        before = await asyncio.to_thread(self._tree.names, path)
         async for page in self._remote.list(path):
             seen.update(entry.name for entry in page)
-            await self._agree_page(path, page, token)
+            await self._agree_page(path, page, before, token)
         for name in await asyncio.to_thread(self._tree.names, path):
             if name not in seen:
                 await self._agree(join(path, name), None, token)
@@ -275,9 +276,11 @@ class Lookup:
         self._trust.listing(path, ended, ended - started)
         self._misses[path] = 0, len(seen)
 
-    async def _agree_page(self, path: Path, page: Sequence[Entry], token: bytes) -> None:
-        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting."""
-        present = await asyncio.to_thread(self._stats, path, page)
+    async def _agree_page(self, path: Path, page: Sequence[Entry], before: Collection[bytes], token: bytes) -> None:
+        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting. `before`: the
+        names that the mirror had when the listing began."""
+        known = [entry.name for entry in page if entry.name in before]
+        present = await asyncio.to_thread(self._stats, path, known)
         records = await self._ledger.get_many(status.st_ino for status in present.values())
         for entry in page:
             status = present.get(entry.name)
@@ -303,10 +306,6 @@ class Lookup:
         for path in left:
             await self._agree(path, absent[path].attributes, token)
 
-    def _stats(self, path: Path, page: Sequence[Entry]) -> dict[bytes, os.stat_result]:
-        found = {}
-        for entry in page:
-            status = self._tree.lstat(join(path, entry.name))
-            if status is not None:
-                found[entry.name] = status
-        return found
+    def _stats(self, path: Path, names: Sequence[bytes]) -> dict[bytes, os.stat_result]:
+        found = {name: self._tree.lstat(join(path, name)) for name in names}
+        return {name: status for name, status in found.items() if status is not None}

@@ -45,7 +45,8 @@ def make(real: bytes, attributes: Attributes, *, owners: bool) -> int:
 
 def _make_regular(real: bytes, attributes: Attributes, owners: bool) -> int:
     """All by its descriptor: of 10,000 names in a folder, each look at the path would be felt."""
-    file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    mode = stat.S_IMODE(attributes.mode) & ~SET_ID
+    file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         status = os.fstat(file)
         if attributes.size:
@@ -53,7 +54,8 @@ def _make_regular(real: bytes, attributes: Attributes, owners: bool) -> int:
         uid, gid = attributes.uid, attributes.gid
         if owners and uid is not None and gid is not None and (uid, gid) != (status.st_uid, status.st_gid):
             os.fchown(file, uid, gid)
-        os.fchmod(file, stat.S_IMODE(attributes.mode) & ~SET_ID)
+        if stat.S_IMODE(status.st_mode) != mode:  # the umask, or a default ACL
+            os.fchmod(file, mode)
         os.utime(file, ns=(attributes.atime_ns, attributes.mtime_ns))
     except OSError as error:
         os.unlink(real)

@@ -118,12 +118,9 @@ class Placing:
         """What to put on record of each name. What cannot have one is left out, rather than the folder with it."""
         records = {}
         for start in range(0, len(entries), _TOGETHER):
-            with self._tree.keeping_times(path):
-                for entry in entries[start : start + _TOGETHER]:
-                    with contextlib.suppress(FileExistsError, Unplaceable):
-                        ino = self._tree.create(join(path, entry.name), entry.attributes)
-                        known = not entry.attributes.is_regular
-                        records[entry.name] = record_of(ino, entry.attributes, hydrated=known)
+            some = {entry.name: entry.attributes for entry in entries[start : start + _TOGETHER]}
+            for name, ino in self._tree.fill(path, some).items():
+                records[name] = record_of(ino, some[name], hydrated=not some[name].is_regular)
         return records
 
 

@@ -10,7 +10,18 @@ import stat
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 
-from broker.mirror.nodes import SET_ID, dress, get_xattrs, lending, make, make_hole, remove_known, reopen, set_xattrs
+from broker.mirror.nodes import (
+    SET_ID,
+    Unplaceable,
+    dress,
+    get_xattrs,
+    lending,
+    make,
+    make_hole,
+    remove_known,
+    reopen,
+    set_xattrs,
+)
 from broker.remotes.protocol import Attributes, Path
 
 GONE = FileNotFoundError, NotADirectoryError
@@ -83,6 +94,16 @@ class Tree:
         """Make a placeholder for a node that the mirror lacks; its inode number. FileExistsError if it is there."""
         with self._beneath(path) as real:
             return make(real, attributes, owners=self._owners)
+
+    def fill(self, folder: Path, nodes: Mapping[bytes, Attributes]) -> dict[bytes, int]:
+        """Make placeholders for names of one folder, which keeps its times; their inode numbers. What is there
+        already, or cannot be, is left out."""
+        made = {}
+        with self.keeping_times(folder) as real:
+            for name, attributes in nodes.items():
+                with contextlib.suppress(FileExistsError, Unplaceable):
+                    made[name] = make(real + b"/" + name, attributes, owners=self._owners)
+        return made
 
     def replace(self, path: Path, attributes: Attributes, twin: Path | None = None) -> int:
         """Put a new placeholder, with a new inode, where another node is; who has the old one open keeps it.
@@ -166,8 +187,8 @@ class Tree:
             os.close(pin)
 
     @contextlib.contextmanager
-    def keeping_times(self, folder: Path) -> Iterator[None]:
-        """For changes of a folder's names that are ours alone: they do not show in its times.
+    def keeping_times(self, folder: Path) -> Iterator[bytes]:
+        """For changes of a folder's names that are ours alone: they do not show in its times. A path to the folder.
 
         Placeholders are made on threads; the mutex keeps a program's own change from falling in between. A folder
         that denies them to its owner allows them meanwhile, to one session at a time. Never wait in this context.
@@ -179,7 +200,7 @@ class Tree:
                 os.chmod(real, mode | stat.S_IWUSR | stat.S_IXUSR)
                 stack.callback(os.chmod, real, mode)
             before = os.stat(real)
-            yield
+            yield real
             os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def prune(self, path: Path, inos: Collection[int]) -> None:

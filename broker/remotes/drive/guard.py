@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from broker.drive.errors import Tampered
 from broker.drive.records import Entry, Node, StoredNode
-from broker.remotes.drive.memory import Memory, entry_key, node_key
+from broker.remotes.drive.memory import Memory, Versions, entry_key, node_key
 
 _T = TypeVar("_T")
-Versions = Iterable[tuple[bytes, int]]
 
 _TRIES = 8
 
@@ -33,13 +32,12 @@ class Guard:
                 answer = await ask()
             found = list(versions(answer))
             self._memory.load(thing for thing, _ in found)
-            overtaken = [(thing, version) for thing, version in found if version < self._memory.known(thing)]
+            overtaken = self._memory.newer(found)
             old = any(version < before.get(thing, self._memory.known(thing)) for thing, version in overtaken)
             if old and number > 0:
                 break
             if not overtaken or number == _TRIES - 1:
-                for thing, version in found:
-                    self._memory.saw(thing, version)
+                self._memory.saw_each(found)
                 return answer
         raise Tampered(
             "the store gives an older state than was seen before; if a backup was put back there, "

@@ -22,6 +22,9 @@ INSERT INTO seen VALUES (?, ?)
 ON CONFLICT (thing) DO UPDATE SET version = excluded.version WHERE excluded.version > seen.version
 """
 _TOGETHER = 500
+
+Versions = Iterable[tuple[bytes, int]]
+"""Things, and which version of each was seen."""
 _KEPT = 200_000
 """Versions that are held in memory; beyond it all are read from the disk again."""
 
@@ -69,12 +72,21 @@ class Memory:
             self.load([thing])
         return self._known.get(thing, 0)
 
+    def newer(self, versions: Versions) -> list[tuple[bytes, int]]:
+        """Those of which something newer is known; all have been loaded."""
+        known = self._known
+        return [(thing, version) for thing, version in versions if version < known.get(thing, 0)]
+
     def saw(self, thing: bytes, version: int) -> None:
-        known = self._known.get(thing, 0)
-        if version > known:
-            for before in self._watching.values():
-                before.setdefault(thing, known)
-            self._known[thing] = self._unwritten[thing] = version
+        self.saw_each([(thing, version)])
+
+    def saw_each(self, versions: Versions) -> None:
+        known, unwritten = self._known, self._unwritten
+        for thing, version in versions:
+            if version > (last := known.get(thing, 0)):
+                for before in self._watching.values():
+                    before.setdefault(thing, last)
+                known[thing] = unwritten[thing] = version
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Mapping[bytes, int]]:
@@ -87,10 +99,8 @@ class Memory:
             del self._watching[id(before)]
 
     def saw_all(self, nodes: Iterable[Node] = (), entries: Iterable[Entry] = ()) -> None:
-        for node in nodes:
-            self.saw(node_key(node.id), node.version)
-        for entry in entries:
-            self.saw(entry_key(entry.parent, entry.token), entry.version)
+        self.saw_each((node_key(node.id), node.version) for node in nodes)
+        self.saw_each((entry_key(entry.parent, entry.token), entry.version) for entry in entries)
 
     @property
     def waiting(self) -> bool:

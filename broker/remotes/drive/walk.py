@@ -10,8 +10,8 @@ from broker.drive.format.keys import NodeKeys, name_token
 from broker.drive.metadata.protocol import MetadataStore
 from broker.drive.records import Entry, NodeId, StoredNode, Token
 from broker.remotes import protocol
-from broker.remotes.drive.guard import Guard, Versions, of_nodes, of_pairs
-from broker.remotes.drive.memory import entry_key
+from broker.remotes.drive.guard import Guard, of_nodes, of_pairs
+from broker.remotes.drive.memory import Versions, entry_key
 from broker.remotes.drive.places import Held, Place
 from broker.remotes.protocol import Path
 

@@ -76,9 +76,9 @@ class Memory:
         folder = self._find(path)
         if not folder.is_folder:
             raise protocol.NotADirectory(path)
-        entries = [Entry(name, node.attributes()) for name, node in folder.children.items()]
-        for start in range(0, len(entries), self._page):
-            yield entries[start : start + self._page]
+        children = list(folder.children.items())
+        for start in range(0, len(children), self._page):
+            yield [Entry(name, node.attributes()) for name, node in children[start : start + self._page]]
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         self.reads += 1
