@@ -9,8 +9,9 @@ import re
 import sqlite3
 import time
 from collections.abc import Coroutine, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from broker.errors import SetupError
 from broker.kernel import native
@@ -30,8 +31,7 @@ _LATER = "a session that runs pushes its own, otherwise run sync again when the 
 _CONFLICT = re.compile(rb"\.conflict-.+-\d{8}T\d{6}Z(-\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(Struct, frozen=True):
     """A file that is not pushed yet. Size in bytes; `changed` in seconds since 1970; `open`: it is being written."""
 
     path: bytes
@@ -40,8 +40,7 @@ class Pending:
     open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class CacheStatus:
+class CacheStatus(Struct, frozen=True):
     """Bytes: of all mirrors, whoever mounts them, and their limit; of the file system that they are on."""
 
     size: int
@@ -50,8 +49,7 @@ class CacheStatus:
     keep_free: int
 
 
-@dataclass(frozen=True, slots=True)
-class MirrorStatus:
+class MirrorStatus(Struct, frozen=True):
     """Bytes on disk, what is not pushed yet, and the paths of the conflict copies that one mirror knows of."""
 
     size: int = 0

@@ -28,7 +28,8 @@ from broker.namespace.mounts import Mount, Mounts
 from broker.private import make_private
 from broker.progress import Display, Progress
 from broker.remotes.checking import Checked
-from broker.remotes.protocol import BadAnswer, Path, Remote, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import BadAnswer, Remote, RemoteError
 from broker.remotes.registry import SCHEMES, Factory, open_remote
 from broker.remotes.timing import Timed
 from broker.settings import MountSettings, Settings

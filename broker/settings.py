@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 REMOTE_SCHEMES = ("file", "drive", "drive+http", "drive+https")
 """The kinds of remotes there are, by the scheme of their URL."""
@@ -12,16 +13,14 @@ DRIVE_PREFIX, DRIVE_URL = b"drive:", "drive:"
 """Where an encrypted drive of the user's own is when nothing else is said."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSettings:
+class RemoteSettings(Struct, frozen=True):
     """Where the files are: a URL such as ``file:///srv/share``, and options that its scheme knows."""
 
     url: str
     options: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class MountSettings:
+class MountSettings(Struct, frozen=True):
     """One prefix. `prefix` is an absolute folder (``/drive``) or a scheme with its colon (``sommelier:``)."""
 
     prefix: bytes
@@ -33,8 +32,7 @@ class MountSettings:
     """Seconds that the remote may take without a sign of progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     mounts: tuple[MountSettings, ...]
     cache_directory: str
     cache_limit: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 RANGE_START = 768
 """Descriptors RANGE_START..RANGE_END are ours: a masked comparison in the filter finds them."""
@@ -41,8 +42,7 @@ class Trap(enum.IntEnum):
     """Only for those of SOCKET_CALLS in the first argument; a PATH call whose arguments the second one points to."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True):
     """One system call. Numbers are None where the architecture lacks it; `paths` are (dirfd, path) argument pairs,
     with None for the working directory."""
 

@@ -8,8 +8,9 @@ import re
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from broker.kernel import native
 from broker.settings import MountSettings
@@ -24,8 +25,7 @@ _DESCRIPTORS = 1024
 _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """One line. A warning works with a limit; what is missing prevents a session or breaks its promises."""
 
     level: Literal["ok", "warn", "missing"]

@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from launcher.say import FAILED, say
 from launcher.usage import UsageError
@@ -52,8 +53,7 @@ _DRIVE_COMMANDS = ("find", "fsck", "gc", "invite", "key", "register", "serve", "
 _WITH_VALUE = {"-p": "policy", "--policy": "policy", "-m": "mount", "--mount": "mount"}
 
 
-@dataclass(slots=True)
-class Arguments:
+class Arguments(Struct):
     """A command line, taken apart. `command` may also be ``help`` or ``version``."""
 
     command: str

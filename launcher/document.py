@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 Key = tuple[str | int, ...]
 """A way into a document: names of tables and keys, and indices of array tables."""
@@ -14,8 +15,7 @@ class PolicyError(Exception):
     """The policy cannot be used; the message says where and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(Struct, frozen=True):
     """A value and where it came from: a key of the file `origin`, or the option `origin` itself."""
 
     origin: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 from broker.kernel import native
 from broker.table import RANGE_MASK, RANGE_START, REFUSED, SIGCHLD, SOCKET_CALLS, Row, Trap
@@ -34,8 +35,7 @@ class Condition(NamedTuple):
     operands: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """A system call that is trapped, or refused with ENOSYS, when all conditions hold."""
 
     number: int

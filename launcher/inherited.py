@@ -7,15 +7,15 @@ import os
 import signal
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.kernel import native
 
 _PRCTL, _PR_SET_DUMPABLE = 157, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Inherited:
+class Inherited(Struct, frozen=True):
     """The signal mask of the start, and which of the descriptors 0-2 were closed then."""
 
     mask: frozenset[int]

@@ -8,7 +8,8 @@ import os
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.kernel import native
 from launcher import bpf
@@ -31,8 +32,7 @@ TRAP_GETPPID = bpf.assemble(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Supervision:
+class Supervision(Struct, frozen=True):
     """What worked. `refusal` says why no filter could be installed; the errors are None where it did work."""
 
     refusal: str | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import NewType
+
+from msgspec import Struct
 
 NodeId = NewType("NodeId", bytes)
 """16 random bytes."""
@@ -40,8 +41,7 @@ class Right(IntEnum):
     WRITE = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(Struct, frozen=True):
     """One piece of a node's content that lies in the blob store. `size` is that of the sealed blob, in bytes."""
 
     id: bytes
@@ -50,8 +50,7 @@ class Chunk:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """One version of a node. All bytes but those said otherwise are opaque to the store."""
 
     id: NodeId
@@ -72,8 +71,7 @@ class Node:
     """Whether content is kept beside the node (fetched by `MetadataStore.inline`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredNode:
+class StoredNode(Struct, frozen=True):
     """A node with what only the store knows of it."""
 
     node: Node
@@ -87,8 +85,7 @@ class StoredNode:
     """When that was last, by the store's clock, in ns since 1970."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One name in a folder. `child` is None for a tombstone, which only keeps the version."""
 
     parent: NodeId
@@ -106,8 +103,7 @@ class Entry:
     """Ed25519 by the parent's seed over the rest of the entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """What a user may do with a node and all below it. `sealed` holds the keys, for the grantee only."""
 
     node: NodeId
@@ -124,8 +120,7 @@ class Grant:
     """The name under which the grantee sees the node, sealed for the grantee."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """One registered user. `record` is the public record of the identity, signed by itself."""
 
     id: UserId

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import enum
 import os
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.table import Row, Trap
 
@@ -38,8 +39,7 @@ class Sets(enum.IntEnum):
     TIMES = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Traits:
+class Traits(Struct, frozen=True):
     """Of one system call. `flags` are bits in the argument `flags_argument`, which decide for two of `Follows`."""
 
     follows: Follows = Follows.ALWAYS

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 
-from broker.mirror.placing import parent_of
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path, parent_of
 
 
 class Arriving:

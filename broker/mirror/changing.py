@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
@@ -15,7 +16,8 @@ from broker.mirror.records import Record
 from broker.mirror.setid import Rule
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Path, Remote
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Remote
 
 
 class Changing:

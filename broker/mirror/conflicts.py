@@ -8,15 +8,13 @@ import time
 from collections.abc import Collection
 
 from broker.mirror.digests import CHUNK, new_digest
-from broker.mirror.placing import join, parent_of
+from broker.remotes.paths import NAME_MAX, Path, join, parent_of
 from broker.remotes.protocol import (
-    NAME_MAX,
     AlreadyExists,
     Attributes,
     Changes,
     NotADirectory,
     NotFound,
-    Path,
     Remote,
     Unavailable,
     VersionChanged,

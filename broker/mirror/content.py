@@ -7,15 +7,17 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from broker.mirror.digests import CHUNK, digest_of, new_digest, on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import reopen
 from broker.mirror.records import Record
 from broker.mirror.shared import Locks
-from broker.remotes.protocol import BadAnswer, NotFound, Path, Remote, Step, VersionChanged, unseen
+from broker.remotes.paths import Path
+from broker.remotes.protocol import BadAnswer, NotFound, Remote, Step, VersionChanged, unseen
 
 _HOLE = bytes(64 << 10)
 """Runs of zeros of this length stay holes."""

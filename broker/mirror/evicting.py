@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
@@ -20,11 +22,10 @@ from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """What one mirror has on disk, without its remote."""
 
     tree: Tree

@@ -10,7 +10,8 @@ import heapq
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.mirror.evicting import Store, empty
 from broker.mirror.ledger import Ledger
@@ -30,8 +31,7 @@ _TRIES, _PAUSE = 250, 0.02
 """How often a session that needs room asks whether another has done with evicting, and the seconds in between."""
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """`size`: bytes of clean content. `keep_free`: bytes that stay free on the cache's file system; None is 1 GiB, or
     a twentieth of it if that is less."""
 

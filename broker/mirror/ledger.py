@@ -7,7 +7,6 @@ import errno
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from functools import partial
 from typing import TypeVar
 
@@ -21,6 +20,7 @@ from broker.pools import pool
 
 Result = TypeVar("Result")
 
+_MARKS = ", ".join("?" for _ in COLUMNS.split(", "))
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", "))
 _ATTEMPTS = 4
 """How often records are read anew because another session changed some meanwhile, before they are not kept."""
@@ -197,8 +197,7 @@ class Ledger:
             raise OSError(number, f"the ledger of the cache: {error}") from error
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
-        marks = ", ".join("?" * len(fields(Record)))
-        statement = f"INSERT INTO node ({COLUMNS}) VALUES ({marks}) {otherwise}"
+        statement = f"INSERT INTO node ({COLUMNS}) VALUES ({_MARKS}) {otherwise}"
 
         def work(database: sqlite3.Connection) -> Known:
             if database.executemany(statement, map(row_of, records)).rowcount == len(records):

@@ -10,19 +10,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
 from broker.mirror.ledger import Ledger
-from broker.mirror.placing import Placing, join, parent_of, record_of, same
+from broker.mirror.placing import Placing, record_of, same
 from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.mirror.trust import Trust
-from broker.remotes.protocol import (
-    Attributes,
-    Entry,
-    NotADirectory,
-    NotFound,
-    Path,
-    Remote,
-)
+from broker.remotes.paths import Path, join, parent_of
+from broker.remotes.protocol import Attributes, Entry, NotADirectory, NotFound, Remote
 
 _TOGETHER = 256
 """Names of a listed folder that are placed and put on record before others may change some there."""

@@ -27,7 +27,8 @@ from broker.mirror.twins import Twins
 from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Path, Remote
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Remote
 
 
 class Mirror:

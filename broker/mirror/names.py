@@ -20,7 +20,8 @@ from broker.mirror.nodes import changes_of, reopen
 from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
-from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Path, Remote, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Remote, RemoteError
 
 Result = TypeVar("Result")
 Act = Callable[[bytes], int]

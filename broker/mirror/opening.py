@@ -20,7 +20,8 @@ from broker.mirror.setid import Writer
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import Path, Remote, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Remote, RemoteError
 
 _ATTEMPTS = 8
 _PATIENCE = 5.0

@@ -16,7 +16,8 @@ from broker.mirror.nodes import Unplaceable
 from broker.mirror.records import Record
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
-from broker.remotes.protocol import Attributes, Entry, Path
+from broker.remotes.paths import Path, parent_of
+from broker.remotes.protocol import Attributes, Entry
 
 _TOGETHER = 32
 """Placeholders that are made before a program's call has its turn."""
@@ -156,14 +157,6 @@ def record_of(
         digest=digest,
         identity=attributes.identity,
     )
-
-
-def parent_of(path: Path) -> Path:
-    return path.rpartition(b"/")[0]
-
-
-def join(folder: Path, name: bytes) -> Path:
-    return folder + b"/" + name if folder else name
 
 
 def same(status: os.stat_result, record: Record, attributes: Attributes) -> bool:

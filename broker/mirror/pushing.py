@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.mirror.conflicts import Fingerprint, arrived, write_beside
 from broker.mirror.content import Progress, Tell
@@ -13,17 +14,17 @@ from broker.mirror.digests import digest_of
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of
-from broker.mirror.placing import parent_of, record_of
+from broker.mirror.placing import record_of
 from broker.mirror.records import Record
 from broker.mirror.setid import SetIds
 from broker.mirror.tree import GONE, Tree
+from broker.remotes.paths import Path, parent_of
 from broker.remotes.protocol import (
     Attributes,
     Changes,
     Forbidden,
     NotADirectory,
     NotFound,
-    Path,
     Remote,
     Step,
     VersionChanged,

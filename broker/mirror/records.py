@@ -6,7 +6,8 @@ import operator
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.mirror.database import COLUMNS
 from broker.mirror.nodes import SET_ID
@@ -14,8 +15,7 @@ from broker.mirror.vouching import Shown
 from broker.remotes.protocol import Version
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One node as last agreed with the remote. Without a record, nothing is known of an inode."""
 
     ino: int

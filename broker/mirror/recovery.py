@@ -8,8 +8,9 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import replace
 from itertools import islice
+
+from msgspec.structs import replace
 
 from broker.mirror.conflicts import write_beside
 from broker.mirror.content import Tell
@@ -21,7 +22,8 @@ from broker.mirror.shared import Generation, Locks
 from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
-from broker.remotes.protocol import NotADirectory, NotFound, Path, Remote, RemoteError, Version
+from broker.remotes.paths import Path
+from broker.remotes.protocol import NotADirectory, NotFound, Remote, RemoteError, Version
 
 _TOGETHER = 16
 """Files that are pushed at a time. Each costs descriptors as long as it is."""

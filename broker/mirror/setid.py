@@ -6,15 +6,15 @@ import errno
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from broker.mirror.nodes import SET_ID
 from broker.mirror.records import Record
 
 
-@dataclass(frozen=True, slots=True)
-class Writer:
+class Writer(Struct, frozen=True):
     """Who changes a file, as far as set-id bits are concerned: `capable` has CAP_FSETID, `owns_all` CAP_FOWNER."""
 
     uid: int
@@ -46,8 +46,7 @@ class ByChmod:
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class ByChown:
+class ByChown(Struct, frozen=True):
     """chown(2) drops them, also for root, and only for who might have dropped them by chmod(2) (notify_change in
     fs/attr.c)."""
 

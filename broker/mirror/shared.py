@@ -11,7 +11,8 @@ import mmap
 import os
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 _SESSIONS = 64
 """Slots for sessions that change the ledger; one more shares the last."""
@@ -89,8 +90,7 @@ class Generation:
         return (_SESSIONS + _number(path) % _FOLDERS) * _SLOT
 
 
-@dataclass(slots=True)
-class _Sharing:
+class _Sharing(Struct):
     """The tasks of this session that share a lock, of which the first takes it."""
 
     users: int = 0

@@ -6,7 +6,7 @@ import contextlib
 import os
 
 from broker.mirror.tree import Tree
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 _KEPT, _OF = b"kept-", b"-of"
 

@@ -22,7 +22,8 @@ from broker.mirror.nodes import (
     reopen,
     set_xattrs,
 )
-from broker.remotes.protocol import Attributes, Path
+from broker.remotes.paths import Path, parent_of
+from broker.remotes.protocol import Attributes
 
 GONE = FileNotFoundError, NotADirectoryError
 """What a path of the tree gives when a folder on its way is no longer there, or no folder any more."""
@@ -208,7 +209,7 @@ class Tree:
         with contextlib.suppress(*GONE):
             if stat.S_ISDIR(os.lstat(self.real(path)).st_mode):
                 self._prune_below(path, inos)
-            with self.keeping_times(path.rpartition(b"/")[0]), self._beneath(path) as real:
+            with self.keeping_times(parent_of(path)), self._beneath(path) as real:
                 remove_known(real, inos)
 
     def _prune_below(self, path: Path, inos: Collection[int]) -> None:

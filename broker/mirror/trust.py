@@ -6,7 +6,7 @@ import math
 import time
 
 from broker.mirror.vouching import Vouch
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path, parent_of
 
 _KNOWN_MOST = 100_000
 """Names that are remembered; beyond it all are forgotten."""
@@ -27,7 +27,7 @@ class Trust:
         """Whether the name was found to be the remote's since then (default: within the ttl)."""
         if self._names.get(path, -math.inf) >= (time.monotonic() - self.ttl if since is None else since):
             return True
-        return bool(path) and self.trusts_listing(_folder(path), since)
+        return bool(path) and self.trusts_listing(parent_of(path), since)
 
     def trusts_listing(self, path: Path, since: float | None = None) -> bool:
         """The same of a folder's listing."""
@@ -73,7 +73,3 @@ class Trust:
             for name in [name for name in known if name == path or name.startswith(below)]:
                 del known[name]
         self._vouch.forget_names()
-
-
-def _folder(path: Path) -> Path:
-    return path.rpartition(b"/")[0]

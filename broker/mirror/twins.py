@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 from broker.mirror.ledger import Ledger
 from broker.mirror.shared import Locks
 from broker.mirror.tree import Tree
-from broker.remotes.protocol import Attributes, Path
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes
 
 
 class Twins:

@@ -12,10 +12,11 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import TypeVar
 
-from broker.remotes.protocol import Path
+from msgspec import Struct
+
+from broker.remotes.paths import Path
 
 Result = TypeVar("Result")
 
@@ -30,8 +31,7 @@ CLEAN = f"hydrated AND NOT dirty AND size > 0 AND (mode & {stat.S_IFMT(0o777777)
 """Rows of files with clean content."""
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Struct, frozen=True):
     """A file whose clean content is in the mirror."""
 
     ino: int

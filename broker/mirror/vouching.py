@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
-from broker.remotes.protocol import Path
+from msgspec import Struct
+
+from broker.remotes.paths import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """Corrections to stat(2): None where the mirror's node has it right."""
 
     nlink: int | None = None

@@ -7,7 +7,9 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.mirror import leases
 from broker.mirror.closing import Closings
@@ -18,14 +20,14 @@ from broker.mirror.pushing import Pushing
 from broker.mirror.setid import NOBODY, Writer
 from broker.mirror.shared import Locks
 from broker.mirror.tree import GONE, Tree
-from broker.remotes.protocol import Path, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import RemoteError
 
 _PAUSE_FIRST, _PAUSE_MOST = 5.0, 300.0
 """Seconds between attempts at what could not be pushed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A file that programs may be writing: `anchor` is an O_PATH descriptor, which knows the file's path."""
 
     anchor: int

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 DELETED = b" (deleted)"
 """What the kernel puts behind the path of a file without a name (d_path in fs/d_path.c)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(Struct, frozen=True):
     """One prefix: `prefix` is a normalised absolute folder (``/drive``) or a scheme (``sommelier:``).
 
     `remote` is the URL for messages, `ttl` the seconds for which attributes and listings are trusted.
@@ -40,8 +40,7 @@ class Mount:
         return root + b"/" + path if path else root
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a file is: relative to the root of `mount` (``b""``), or, without one, an absolute local path.
 
     Normalised: no ``.``, ``..``, doubled or trailing slash. Made by appending names only, so purely textual.

@@ -6,7 +6,8 @@ import enum
 import errno
 import os
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.namespace.mounts import ROOT, Mounts, Place
 
@@ -33,8 +34,7 @@ class Kind(enum.Enum):
     OTHER = enum.auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What is at a place, as lstat(2) and, for both kinds of link, readlink(2) say to the tracee."""
 
     kind: Kind
@@ -48,8 +48,7 @@ class Seen:
         return self.kind is Kind.SYMLINK
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(Struct, frozen=True):
     """The question of a resolution; the answer is a `Seen`, or None where nothing exists."""
 
     place: Place
@@ -57,8 +56,7 @@ class Look:
     """Whether the path ends here, unless it is a link that is followed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(Struct, frozen=True):
     """Where a path leads."""
 
     place: Place

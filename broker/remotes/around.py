@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
-from broker.remotes.protocol import (
-    Attributes,
-    Capabilities,
-    Changes,
-    Entry,
-    Path,
-    Remote,
-    Space,
-    Step,
-    Version,
-    unseen,
-)
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Remote, Space, Step, Version, unseen
 
 _T = TypeVar("_T")
 

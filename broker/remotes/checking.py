@@ -13,20 +13,8 @@ from typing import Any, TypeVar
 
 from broker.remotes.around import Around
 from broker.remotes.oserrors import remote_error
-from broker.remotes.protocol import (
-    Attributes,
-    BadAnswer,
-    Changes,
-    Entry,
-    Path,
-    Remote,
-    RemoteError,
-    Step,
-    Version,
-    unseen,
-    valid_name,
-    valid_target,
-)
+from broker.remotes.paths import Path, valid_name, valid_target
+from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Remote, RemoteError, Step, Version, unseen
 
 LOG = logging.getLogger(__name__)
 

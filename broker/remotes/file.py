@@ -18,7 +18,8 @@ from broker.pools import pool
 from broker.remotes import protocol
 from broker.remotes.filesystems import answers_at_once, capabilities_of
 from broker.remotes.oserrors import remote_error
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Step, Version, unseen
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Space, Step, Version, unseen
 from broker.remotes.tree import Tree
 
 _P = ParamSpec("_P")

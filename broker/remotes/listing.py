@@ -12,7 +12,8 @@ from contextlib import suppress
 from itertools import islice
 
 from broker.remotes.nodes import TEMPORARY, attributes_of
-from broker.remotes.protocol import Attributes, Entry, valid_name, valid_target
+from broker.remotes.paths import valid_name, valid_target
+from broker.remotes.protocol import Attributes, Entry
 
 LOG = logging.getLogger(__name__)
 

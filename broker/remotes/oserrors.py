@@ -6,6 +6,7 @@ import errno
 import os
 
 from broker.remotes import protocol
+from broker.remotes.paths import Path
 
 _ERRORS: dict[int, type[protocol.RemoteError]] = {
     errno.ENOENT: protocol.NotFound,
@@ -30,7 +31,7 @@ _ERRORS: dict[int, type[protocol.RemoteError]] = {
 }
 
 
-def remote_error(error: OSError, path: protocol.Path) -> protocol.RemoteError:
+def remote_error(error: OSError, path: Path) -> protocol.RemoteError:
     """What `error` means to the user of a remote. Whatever is not listed (EIO, ESTALE, ENOTCONN, ETIMEDOUT, EMFILE,
     …) may pass, and is Unavailable."""
     kind = _ERRORS.get(error.errno or 0, protocol.Unavailable)

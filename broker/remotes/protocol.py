@@ -1,18 +1,19 @@
 """The protocol that every remote speaks, and the values that cross it.
 
-Paths are bytes relative to the root of the remote: ``b""`` is the root, ``b"a/b"`` a file in a folder.
-They have been checked by `valid_path` before they reach a remote, and a remote checks every name and every
-symlink target that it hands out with `valid_name`: what comes from a remote is hostile input.
+Paths (paths.py) have been checked by `valid_path` before they reach a remote, and a remote checks every name and
+every symlink target that it hands out with `valid_name`: what comes from a remote is hostile input.
 """
 
 from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NewType, Protocol
 
-Path = bytes
+from msgspec import Struct
+
+from broker.remotes.paths import Path
+
 Version = NewType("Version", str)
 """Opaque; differs whenever the content or the attributes of a node may have changed."""
 
@@ -22,10 +23,6 @@ Step = Callable[[int], None]
 
 def unseen(count: int) -> None:
     """The step that nobody looks at."""
-
-
-NAME_MAX = 255
-PATH_MAX = 4096
 
 
 class RemoteError(Exception):
@@ -126,8 +123,7 @@ class BadAnswer(Unavailable):
     """The remote answered something that no honest remote would: a bad name, an impossible size."""
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(Struct, frozen=True):
     """What a remote can keep. What it lacks gets the errno of a Linux file system without it."""
 
     owners: bool = False
@@ -141,8 +137,7 @@ class Capabilities:
     time_resolution_ns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Attributes:
+class Attributes(Struct, frozen=True):
     """One node of a remote as it is now. Sizes in bytes, times in ns since 1970, blocks of 512 bytes."""
 
     version: Version
@@ -172,16 +167,14 @@ class Attributes:
         return stat.S_ISLNK(self.mode)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One name in a listing."""
 
     name: bytes
     attributes: Attributes
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """Attributes to set; None leaves one as it is. Modes without the type bits."""
 
     mode: int | None = None
@@ -194,8 +187,7 @@ class Changes:
         return self != Changes()
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(Struct, frozen=True):
     """Room on the remote, in bytes and files."""
 
     total: int
@@ -311,18 +303,3 @@ class Remote(Protocol):
     async def space(self) -> Space: ...
 
     async def close(self) -> None: ...
-
-
-def valid_name(name: bytes) -> bool:
-    """Whether `name` can be one component of a path, as the kernel would have it."""
-    return 0 < len(name) <= NAME_MAX and name not in (b".", b"..") and b"/" not in name and b"\0" not in name
-
-
-def valid_path(path: Path) -> bool:
-    """Whether `path` is the root or a chain of valid names."""
-    return path == b"" or (len(path) < PATH_MAX and all(map(valid_name, path.split(b"/"))))
-
-
-def valid_target(target: bytes) -> bool:
-    """Whether `target` can be the text of a symlink (symlink(2): not empty, no NUL, below PATH_MAX)."""
-    return 0 < len(target) < PATH_MAX and b"\0" not in target

@@ -10,11 +10,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.remotes import protocol
 from broker.remotes.copying import CHUNK, copy
 from broker.remotes.nodes import attributes_of, change, temporary_name, version_of, way_to
+from broker.remotes.paths import Path
 from broker.remotes.protocol import Attributes, Changes, Step, Version
 from broker.remotes.renaming import move_to_free_name
 
@@ -25,11 +28,10 @@ _KEPT = ("user.", "system.posix_acl_access")
 _NO_FSYNC = {errno.EINVAL, errno.EACCES, errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A name in the folder behind the O_PATH descriptor `folder`, and the version it must be at to be replaced."""
 
-    path: protocol.Path
+    path: Path
     folder: int
     name: bytes
     base: Version | None

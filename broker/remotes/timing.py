@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
 from broker.remotes.around import Around
-from broker.remotes.protocol import Attributes, Changes, Entry, Path, Remote, Step, TimedOut, Version, unseen
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Changes, Entry, Remote, Step, TimedOut, Version, unseen
 
 _T = TypeVar("_T")
 

@@ -25,7 +25,8 @@ from broker.remotes.nodes import (
     version_of,
     way_to,
 )
-from broker.remotes.protocol import Attributes, Changes, Path, Space, Step, Version
+from broker.remotes.paths import Path, valid_target
+from broker.remotes.protocol import Attributes, Changes, Space, Step, Version
 from broker.remotes.renaming import exchange, move_to_free_name
 from broker.remotes.replacing import Replacer, Target
 
@@ -89,7 +90,7 @@ class Tree:
             return _finish(folder, name, changes, os.rmdir)
 
     def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
-        if not protocol.valid_target(target):
+        if not valid_target(target):
             raise protocol.Invalid(path, "no symlink can have this text")
         with self._folder(path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
@@ -108,7 +109,7 @@ class Tree:
             target = describe(node).target
         if target is None:
             raise protocol.Invalid(path, "not a symlink")
-        if not protocol.valid_target(target):
+        if not valid_target(target):
             raise protocol.BadAnswer(path, "no symlink can have this text")
         return target
 

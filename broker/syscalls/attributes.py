@@ -6,7 +6,8 @@ import errno
 import os
 import struct
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
@@ -23,8 +24,7 @@ XATTR_SIZE_MAX = 65536
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Where a stat structure of the kernel keeps what a placeholder has wrong: (offset, struct code)."""
 
     size: int

@@ -6,7 +6,8 @@ import errno
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from broker.kernel import native
 from broker.kernel.lane import Lane, Trapped
@@ -26,8 +27,7 @@ _NOWHERE = Resolved(Place(None, b""), Seen(Kind.DIRECTORY), crossed=False, trail
 """What a removed folder is to us: the kernel's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
+class Services(Struct, frozen=True):
     """What handlers work with; built once, by the session."""
 
     mounts: Mounts
@@ -42,8 +42,7 @@ class Services:
     """What the exec helper, by its thread group id, is about to ask for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Where a path argument leads, and how the broker reaches it."""
 
     resolved: Resolved

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.kernel import native
 from broker.kernel.native import Identity
@@ -17,8 +18,7 @@ _FACCESSAT2 = 439
 CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID = 2, 3, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Protected:
+class Protected(Struct, frozen=True):
     """The sysctls fs.protected_* (proc_sys_fs(5)), as they were when the session began."""
 
     symlinks: int

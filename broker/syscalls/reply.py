@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(Struct, frozen=True):
     """The kernel runs the call as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Return:
+class Return(Struct, frozen=True):
     """The call returns `value`; `memory` are (address, bytes) to write into the tracee before."""
 
     value: int = 0
     memory: tuple[tuple[int, bytes | bytearray], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """The call fails with `errno` (positive)."""
 
     errno: int
 
 
-@dataclass(frozen=True, slots=True)
-class InstallFd:
+class InstallFd(Struct, frozen=True):
     """The broker's descriptor `fd` becomes one of the tracee's, and its number the result. It is closed here."""
 
     fd: int
@@ -40,8 +37,7 @@ class InstallFd:
     """Takes back what the call had made, when the program cannot have the descriptor (EMFILE)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """The tracee runs the system call `number` instead, with `fd` injected for argument `fd_argument`; -1 is none.
 
     `failure`: the errno that it sees although that call succeeds, and where ptrace is refused.
@@ -69,8 +65,7 @@ class Unserved(OSError):
         self.why = why
 
 
-@dataclass(slots=True)
-class Interruptible:
+class Interruptible(Struct):
     """Whether a signal may end the wait for a call: until it has begun to change something."""
 
     allowed: bool = field(default=True)

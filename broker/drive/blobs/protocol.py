@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from broker.drive.records import BlobName
 
@@ -20,8 +21,7 @@ def valid_blob_name(name: str) -> bool:
     return _NAME.match(name) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredBlob:
+class StoredBlob(Struct, frozen=True):
     """`size` in bytes, `modified` in seconds since 1970 by the store's clock."""
 
     name: BlobName

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from broker.drive.errors import Damaged, Malformed
 from broker.drive.format.fields import join, split
@@ -19,8 +20,7 @@ _NO_CONTENT = Content()
 _NO_XATTRS: Mapping[bytes, bytes] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Body:
+class Body(Struct, frozen=True):
     """Attributes as in stat(2): sizes in bytes, times in ns since 1970, blocks of 512 bytes."""
 
     mode: int

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.errors import Damaged, Malformed, Tampered
 from broker.drive.format.commits import entry_is_signed, signed_part_of_entry
@@ -18,8 +20,7 @@ NAME_PADDING = 32
 _KEYS = struct.Struct(">32s32sB")
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """What an entry says to who holds the folder's keys; with its seed also the child's."""
 
     name: bytes

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.errors import Damaged, Denied, Malformed, Tampered
 from broker.drive.format.commits import signed_by
@@ -21,8 +22,7 @@ from broker.drive.records import Grant, NodeId, Right
 _NAME_PADDED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
+class Granted(Struct, frozen=True):
     """What a grant says to the grantee: the name under which the owner shared the node, and its keys."""
 
     name: bytes

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from msgspec import Struct
 
 from broker.drive.errors import Damaged, Malformed, Tampered
 from broker.drive.format.commits import signed_by
@@ -25,8 +26,7 @@ SECRET_SIZE = 20
 USER_NAME_MAX = 64
 
 
-@dataclass(frozen=True, slots=True)
-class PublicRecord:
+class PublicRecord(Struct, frozen=True):
     """Name, server and both public keys, signed by the first of them."""
 
     name: str

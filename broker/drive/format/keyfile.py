@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from msgspec import Struct
 
 from broker.drive.errors import Damaged, WrongKey
 from broker.drive.format.fields import join, split
@@ -24,8 +25,7 @@ _CHECKSUM = 8
 _LINE = 76
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
+class Protection(Struct, frozen=True):
     """How a passphrase becomes a key: Argon2id (RFC 9106), with its second recommended choice of costs."""
 
     salt: bytes

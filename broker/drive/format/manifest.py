@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from msgspec import Struct
+
 from broker.drive.errors import Damaged
 from broker.drive.format.chunks import CHUNK_OVERHEAD, chunk_id, open_chunk, padded_size, seal_chunk
 from broker.drive.records import NodeId
@@ -23,8 +25,7 @@ _COUNT = struct.Struct(">I")
 _LEAF_INDEX = 1 << 63
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(Struct, frozen=True):
     """One chunk: its id, and the epoch of the content key that it is under."""
 
     id: bytes

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
 from broker.drive.format.bodies import Body, decode_body, encode_body

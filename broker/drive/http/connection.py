@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from broker.drive.errors import DriveError, Malformed, Tampered, Unauthenticated, Unreachable
 from broker.drive.format.auth import sign_login
@@ -31,8 +32,7 @@ LATER = {408, 425, 429, 500, 502, 503, 504}
 """The answers after which the same request may succeed (RFC 9110)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """`ca` is a PEM file of those who certify the server; `insecure` allows HTTP without TLS beyond this machine."""
 
     ca: str | None = None

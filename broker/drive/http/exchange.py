@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import httpx
+from msgspec import Struct
 
 from broker.drive.errors import Unreachable
 from broker.drive.http.origins import on_loopback, trusting
@@ -16,8 +16,7 @@ from broker.drive.http.retrying import Lost
 CONNECTIONS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes

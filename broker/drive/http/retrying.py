@@ -6,8 +6,9 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from broker.drive.errors import Unreachable
 
@@ -23,8 +24,7 @@ class Lost(Unreachable):
         self.seconds = seconds
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
+class Patience(Struct, frozen=True):
     """How long to go on, and how pauses grow: all in seconds. Each pause is a random part of what it may be at most,
     so that clients that failed together do not come back together."""
 

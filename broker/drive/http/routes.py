@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from broker.drive.blobs.protocol import BLOB_MAX
 from broker.drive.http import messages as m
@@ -24,8 +25,7 @@ STRANGER_MAX = 2 << 20
 """Bytes of a body from somebody who has not said who they are."""
 
 
-@dataclass(frozen=True, slots=True)
-class Route(Generic[Asked, Answered]):
+class Route(Generic[Asked, Answered], Struct, frozen=True):
     """A POST of one message that is answered by another. `summary` is for the description."""
 
     path: str

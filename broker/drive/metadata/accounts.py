@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
 from hashlib import sha256
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.drive.errors import Damaged, Denied, Malformed, Missing, NameTaken, Tampered, Unauthenticated
@@ -27,8 +27,7 @@ TOKEN_SECONDS = 15 * 60
 _NONCE = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(Struct, frozen=True):
     """On what terms users are taken. A limit of 0 is none."""
 
     origin: str = ""

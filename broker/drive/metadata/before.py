@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, select
 
 from broker.drive.metadata import rows
@@ -16,8 +16,7 @@ from broker.drive.metadata.statements import Batched, Prepared
 from broker.drive.records import NodeId, OperationId, StoredNode, Token, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(Struct, frozen=True):
     """Whose tree, and its share of the store; a limit of 0 is none."""
 
     id: NodeId

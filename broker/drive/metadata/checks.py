@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, Integer, Select, bindparam, delete, func, insert, literal, select, update
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
@@ -17,8 +17,7 @@ from broker.drive.metadata.schema import State, chunks, contents, entries, homes
 from broker.drive.records import BlobName, Kind, NodeId
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """Something wrong. `node` is what it concerns, where there is one: its name is known only to who has the keys."""
 
     what: str

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select, update
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
@@ -39,8 +39,7 @@ _NAME = "collection"
 _PAGE = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Collected:
+class Collected(Struct, frozen=True):
     """`blobs` deleted, of `bytes`; `found` without a record, which go when their grace is over."""
 
     blobs: int

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from broker.drive.errors import (
     Cycle,
@@ -19,16 +20,14 @@ from broker.drive.metadata.protocol import Commit, PutEntry, PutNode
 from broker.drive.records import Entry, Kind, Node, NodeId, StoredNode, Token
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A node as the database has it. `charged` are its bytes that count for the quota, without its chunks."""
 
     stored: StoredNode
     charged: int
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """As much of an entry as the database has it."""
 
     version: int
@@ -36,16 +35,14 @@ class Named:
     child: NodeId | None
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
+class Before(Struct, frozen=True):
     """What the commit concerns, as it is before: the nodes it names, the names it changes and where these lead to."""
 
     nodes: Mapping[NodeId, Held]
     entries: Mapping[tuple[NodeId, Token], Named]
 
 
-@dataclass(slots=True)
-class Draft:
+class Draft(Struct):
     """A node while the changes are made to it."""
 
     node: Node
@@ -69,8 +66,7 @@ class Draft:
         return StoredNode(self.node, self.home, self.links, self.changes, self.changed_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     drafts: Mapping[NodeId, Draft]
     entries: Mapping[tuple[NodeId, Token], Entry] = field(default_factory=dict)
     """As they shall be."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from broker.drive.records import Chunk, Entry, Grant, Node, NodeId, OperationId, StoredNode, Token, User, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class PutNode:
+class PutNode(Struct, frozen=True):
     """A node that is new (version 1) or replaces the version before it.
 
     `chunks` are all that its content refers to, or None: those of the version before stay. The same holds for
@@ -22,8 +22,7 @@ class PutNode:
     content: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PutEntry:
+class PutEntry(Struct, frozen=True):
     """A name as it shall be: its version is one more than what is there (a tombstone counts, nothing counts as 0).
 
     With `child` None the name goes: a tombstone stays. When the last name of a node goes, so does the node; a folder
@@ -33,13 +32,11 @@ class PutEntry:
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class PutGrant:
+class PutGrant(Struct, frozen=True):
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True)
-class DropGrant:
+class DropGrant(Struct, frozen=True):
     node: NodeId
     grantee: UserId
 
@@ -47,8 +44,7 @@ class DropGrant:
 Change = PutNode | PutEntry | PutGrant | DropGrant
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(Struct, frozen=True):
     """Changes that happen together. Their order within the commit does not matter; checks are made on the outcome.
 
     Create: PutNode and PutEntry. Link: PutEntry. Move: PutEntry with child None for the old name and PutEntry for
@@ -63,15 +59,13 @@ class Commit:
     """Whether it must survive a power loss of the store once it has returned."""
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """The nodes that the commit touched and the folders whose entries changed, as they are afterwards."""
 
     nodes: Mapping[NodeId, StoredNode] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(Struct, frozen=True):
     """One page of a folder: living entries with the nodes they lead to, in order of their tokens."""
 
     folder: StoredNode
@@ -80,8 +74,7 @@ class Listed:
     """Where the next page begins; None when this was the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Below:
+class Below(Struct, frozen=True):
     """One page of what is below a folder, at any depth: as in `Listed`, in order of (parent, token)."""
 
     entries: Sequence[tuple[Entry, StoredNode]]
@@ -89,8 +82,7 @@ class Below:
     """Where the next page begins; None when this was the last."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True):
     """Bytes and nodes; a limit of 0 is none."""
 
     bytes: int

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from broker.drive.errors import Malformed, Missing, NodeChanged, QuotaExceeded
@@ -57,8 +57,7 @@ _writable = Prepared(
 _home = Prepared(select(homes.c.id).where(homes.c.owner == bindparam("user")))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """What is known of a blob."""
 
     blob: BlobName

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec import Struct
+
 from broker.drive.metadata.protocol import MetadataStore, PutNode
 from broker.drive.records import BlobName, User, UserId
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     """What a user signs to log in. Good once, until `expires` (seconds since 1970, by the database's clock)."""
 
     nonce: bytes

@@ -6,9 +6,9 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct, field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,8 +35,7 @@ LARGE = 1 << 20
 """Bytes from which on a body is taken apart on a thread, so that nobody else waits for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(Struct, frozen=True):
     """What a server says of itself, and how much it takes on."""
 
     origin: str

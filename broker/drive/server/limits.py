@@ -7,13 +7,13 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.drive.http.retrying import Lost
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     requests: int = 512
     """Under way at once."""
     requests_of_user: int = 64

@@ -7,9 +7,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import uvicorn
+from msgspec import Struct, field
 
 from broker.drive.blobs.objects import LinkingObjectBlobs, ObjectBlobs
 from broker.drive.blobs.opening import open_blobs
@@ -25,8 +25,7 @@ from broker.drive.server.logs import LOG
 from broker.drive.server.observing import Application
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What `seccomp-drive serve` was told."""
 
     metadata: str

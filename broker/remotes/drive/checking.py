@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.drive.errors import Damaged, DriveError, Missing, NodeChanged
 from broker.drive.format.bodies import Body
@@ -15,13 +16,12 @@ from broker.drive.records import NodeId
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.scanning import scan
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 _AT_ONCE = 4 * CHUNK
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """One name that was looked at; `error` is what is wrong with it."""
 
     path: Path

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.format.identity import Identity
 from broker.remotes.around import Around
@@ -14,7 +16,8 @@ from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import Root
 from broker.remotes.drive.sharing import Sharing
 from broker.remotes.drive.view import ViewRemote, named
-from broker.remotes.protocol import Forbidden, Path, Remote
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Forbidden, Remote
 
 if TYPE_CHECKING:
     from broker.drive.metadata.store import SqlStore
@@ -33,8 +36,7 @@ class Owning(Around):
         await self._close()
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(Struct, frozen=True):
     """`remote` is what a mount shows; `home` is the user's own tree, `view` what a server shows above it."""
 
     identity: Identity

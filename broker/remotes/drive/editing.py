@@ -6,7 +6,9 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.format.bodies import Body
 from broker.drive.format.keys import NodeKeys, new_node_keys
@@ -17,11 +19,11 @@ from broker.remotes.drive.committing import new_operation
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.nodes import changed
 from broker.remotes.drive.places import Held, Place
-from broker.remotes.protocol import Changes, Path, Step
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Changes, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """A descriptor with content, told of as it goes."""
 
     file: int
@@ -29,8 +31,7 @@ class Source:
     durable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A node that is ready to be given its name."""
 
     put: PutNode

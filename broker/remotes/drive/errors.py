@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from broker.drive import errors
 from broker.remotes import protocol
+from broker.remotes.paths import Path
 
 _REMOTE: dict[type[errors.DriveError], type[protocol.RemoteError]] = {
     errors.Missing: protocol.NotFound,
@@ -22,7 +23,7 @@ _REMOTE: dict[type[errors.DriveError], type[protocol.RemoteError]] = {
 }
 
 
-def remote_error(error: errors.DriveError, path: protocol.Path) -> protocol.RemoteError:
+def remote_error(error: errors.DriveError, path: Path) -> protocol.RemoteError:
     """What `error` means at `path`; whatever may pass is Unavailable."""
     kind = next((_REMOTE[each] for each in type(error).__mro__ if each in _REMOTE), protocol.Unavailable)
     return kind(path, str(error))

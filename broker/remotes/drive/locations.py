@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
+from msgspec import Struct
+
 from broker.errors import SetupError
-from broker.remotes.protocol import Path, valid_path
+from broker.remotes.paths import Path, valid_path
 from broker.settings import RemoteSettings
 
 OPTIONS = {
@@ -19,8 +20,7 @@ OPTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Embedded:
+class Embedded(Struct, frozen=True):
     """A drive of this machine: a database of metadata, a store of blobs, both given by URLs, and a key file."""
 
     folder: str
@@ -32,8 +32,7 @@ class Embedded:
     """The database of the rollback memory. None where the drive lies beside the key: who can put it back can all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """A drive behind a server at `origin`; `below` is the folder of it that is meant."""
 
     origin: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Denied, Missing
 from broker.drive.format.entries import Opened, seal_entry, tombstone

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.format.bodies import Body
 from broker.drive.format.nodes import open_node
 from broker.drive.records import Node, NodeId, StoredNode
 from broker.remotes import protocol
 from broker.remotes.drive.places import Held
-from broker.remotes.protocol import Attributes, Changes, Path, Version
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Changes, Version
 
 _REMEMBERED = 5_000
 """Opened bodies that are kept."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from broker.drive.format.keys import NodeKeys
 from broker.drive.records import Entry, Kind, NodeId, StoredNode, Token
 from broker.remotes import protocol
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(Struct, frozen=True):
     """A node as the store has it, and the keys to it."""
 
     stored: StoredNode
@@ -26,8 +25,7 @@ class Held:
         return self.stored.node.kind == Kind.FOLDER
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a path leads. `folder` is None where nothing can be made, moved or removed: at the root of a tree.
 
     `entry` may be a tombstone; then, and where there never was one, `node` is None. `above` are the folders on the

@@ -6,7 +6,9 @@ import functools
 import os
 from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from broker.drive.errors import EntryChanged, NodeChanged, Tampered
 from broker.drive.format.bodies import Body
@@ -14,6 +16,7 @@ from broker.drive.format.entries import open_entry, seal_entry, tombstone
 from broker.drive.format.grants import grant_is_signed, seal_grant
 from broker.drive.format.identity import Identity, decode_record
 from broker.drive.format.keys import NodeKeys, name_token, new_node_keys
+from broker.drive.format.manifest import Content
 from broker.drive.format.nodes import open_node, seal_node
 from broker.drive.metadata.protocol import Change, PutEntry, PutGrant, PutNode
 from broker.drive.records import Entry, NodeId, UserId
@@ -28,8 +31,7 @@ _MARK = b"drive.rekeyed"
 """An attribute of the body of a node that a walk has been at: the mark of that walk."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What is known of the tree: the names of each node, as folder and name, and the keys of folders."""
 
     names: dict[NodeId, list[tuple[NodeId, bytes]]] = field(default_factory=lambda: defaultdict(list))
@@ -158,7 +160,8 @@ class Rekeying:
         """With the mark, and a new key for content that is written from now on."""
         content = body.content
         if content.keys:
-            content = replace(content, keys={**content.keys, content.epoch + 1: os.urandom(32)})
+            keys = {**content.keys, content.epoch + 1: os.urandom(32)}
+            content = Content(keys, content.refs, content.spilled)
         return replace(body, content=content, xattrs={**body.xattrs, _MARK: self._mark})
 
     async def _grants(self, held: Held, keys: NodeKeys, epoch: int, name: bytes) -> list[Change]:

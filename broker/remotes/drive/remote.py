@@ -6,10 +6,11 @@ import contextlib
 import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
-from broker.drive.errors import DriveError, EpochChanged, Malformed, Missing, NodeChanged
+from msgspec.structs import replace
+
+from broker.drive.errors import DriveError, EntryChanged, EpochChanged, Malformed, Missing, NodeChanged
 from broker.drive.format.bodies import Body
 from broker.drive.records import StoredNode, Token
 from broker.remotes import protocol
@@ -22,7 +23,8 @@ from broker.remotes.drive.listing import listed_page, opened_page
 from broker.remotes.drive.nodes import attributes_of, changed
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.roots import Root
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Step, Version, unseen
+from broker.remotes.paths import Path, valid_target
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Space, Step, Version, unseen
 
 _T = TypeVar("_T")
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
@@ -106,7 +108,7 @@ class DriveRemote:
             return await self._create(path, _new(stat.S_IFDIR | 0o700), changes)
 
     async def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
-        if not protocol.valid_target(target):
+        if not valid_target(target):
             raise protocol.Invalid(path, "no symlink can have this text")
         with self._said(path):
             body = _new(stat.S_IFLNK | 0o777, target=target)
@@ -197,6 +199,7 @@ class DriveRemote:
 
     async def _create(self, path: Path, body: Body, changes: Changes, source: Source | None = None) -> Attributes:
         place = self._find.recent.get(path)
+        untried = place is None and (place := self._find.untried(path)) is not None
         if place is None or place.node is not None:
             place = await self._find.name(path)
         home = place.free().stored.home
@@ -209,6 +212,9 @@ class DriveRemote:
             self._find.recent.put(named)
             return self._described(named.required())
 
+        if untried:
+            with contextlib.suppress(EntryChanged, EpochChanged):
+                return await attempt()
         return await self._retried(attempt)
 
     async def _remove(self, path: Path, *, folder: bool) -> None:

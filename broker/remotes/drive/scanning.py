@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.drive.errors import DriveError, Tampered
 from broker.drive.format.entries import open_entry
@@ -13,7 +14,7 @@ from broker.drive.records import Entry, NodeId, StoredNode, Token
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.guard import of_pairs
 from broker.remotes.drive.places import Held
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 _LIMIT = 50_000
 """Entries that are asked for at once."""
@@ -21,8 +22,7 @@ _LIMIT = 50_000
 Row = tuple[Entry, StoredNode]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One name below the folder that was scanned. `path` ends with the token where the name cannot be opened."""
 
     path: Path

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from broker.drive.errors import DriveError, Missing, Tampered
 from broker.drive.format.grants import Granted, open_grant
@@ -15,14 +16,13 @@ from broker.drive.records import Grant, StoredNode, UserId
 from broker.remotes.drive.contacts import contacts
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.roots import Root
-from broker.remotes.protocol import valid_name
+from broker.remotes.paths import valid_name
 
 _TRUSTED = 5.0
 """Seconds for which the list of shares is not asked for again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(Struct, frozen=True):
     """A node that another user shares with this one."""
 
     owner: PublicRecord

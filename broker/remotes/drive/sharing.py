@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Denied, Missing, NodeChanged
 from broker.drive.format.bodies import Body

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from broker.drive.blobs.protocol import BlobStore
 from broker.pools import pool
@@ -16,8 +17,7 @@ _T = TypeVar("_T")
 _THREADS = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Transfers:
+class Transfers(Struct, frozen=True):
     blobs: BlobStore
     threads: ThreadPoolExecutor = field(default_factory=lambda: pool(_THREADS, "drive"))
 

@@ -8,7 +8,9 @@ import functools
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.blobs.pipeline import in_order
 from broker.drive.format.chunks import CHUNK, CHUNK_OVERHEAD, chunk_id, padded_size, seal_chunk
@@ -28,8 +30,7 @@ WINDOWS = 2
 _ZEROS = bytes(CHUNK)
 
 
-@dataclass(frozen=True, slots=True)
-class Uploaded:
+class Uploaded(Struct, frozen=True):
     """What the new version refers to. `stored` counts the bytes that are no holes."""
 
     content: Content
@@ -37,8 +38,7 @@ class Uploaded:
     stored: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """One chunk of the new version; without `sealed` the store has it already. `chunk` is None for a hole."""
 
     index: int

@@ -14,12 +14,12 @@ from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import Root
 from broker.remotes.drive.shares import Share, Shares
+from broker.remotes.paths import Path, parent_of
 from broker.remotes.protocol import (
     Attributes,
     Capabilities,
     Changes,
     Entry,
-    Path,
     RemoteError,
     Space,
     Step,
@@ -184,7 +184,7 @@ class ViewRemote:
         try:
             tree, rest = await self.find(path)
         except protocol.NotFound:
-            tree, _ = await self.find(path.rpartition(b"/")[0])
+            tree, _ = await self.find(parent_of(path))
             if tree is None:
                 raise forbidden from None
             raise

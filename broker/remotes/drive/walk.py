@@ -13,7 +13,7 @@ from broker.remotes import protocol
 from broker.remotes.drive.guard import Guard, of_nodes, of_pairs
 from broker.remotes.drive.memory import Versions, entry_key
 from broker.remotes.drive.places import Held, Place
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 _REMEMBERED = 20_000
 """Names whose keys are kept: about a kilobyte each."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from broker.drive.format.bodies import Body
 from broker.drive.format.chunks import CHUNK, chunk_id, seal_chunk
@@ -21,8 +23,7 @@ _PAGE, _BLOCKS_OF_PAGE = 4096, 8
 """What a file takes is told as local file systems do: in whole pages, counted in blocks of 512 bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(Struct, frozen=True):
     """A body with its new content, and what the store is told of it."""
 
     body: Body

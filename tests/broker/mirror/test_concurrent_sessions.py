@@ -17,7 +17,8 @@ from remotes.memory import Memory
 from remotes.plans import Moment
 
 from broker.errors import errno_of
-from broker.remotes.protocol import Path, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import RemoteError
 
 from .drive import WRITE, Drive, Drives, tree_of
 from .test_mirror_machine import plain_tree

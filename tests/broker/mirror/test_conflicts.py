@@ -14,12 +14,8 @@ from remotes.memory import Memory
 from remotes.plans import Moment, Plan
 
 from broker.mirror.conflicts import conflict_name
-from broker.remotes.protocol import (
-    NAME_MAX,
-    Unavailable,
-    VersionChanged,
-    valid_name,
-)
+from broker.remotes.paths import NAME_MAX, valid_name
+from broker.remotes.protocol import Unavailable, VersionChanged
 
 from .drive import WRITE, Drive, Drives, calling, content_of, opening, settled, store, tree_of
 

@@ -11,12 +11,12 @@ import os
 import random
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from remotes.memory import Memory
 from remotes.plans import Plan
 

@@ -12,14 +12,7 @@ from remotes.memory import Memory
 from remotes.plans import Moment, Plan
 
 from broker.errors import errno_of
-from broker.remotes.protocol import (
-    AlreadyExists,
-    Capabilities,
-    NotEmpty,
-    NotFound,
-    RemoteError,
-    Unavailable,
-)
+from broker.remotes.protocol import AlreadyExists, Capabilities, NotEmpty, NotFound, RemoteError, Unavailable
 
 from .drive import WRITE, Drive, Drives, calling, content_of, exchanging, store, symlinking, tree_of
 

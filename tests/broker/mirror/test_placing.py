@@ -10,10 +10,10 @@ import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from remotes.memory import ALL, Memory
 from remotes.plans import Plan
 

@@ -14,10 +14,7 @@ from remotes.memory import Memory
 from remotes.plans import Plan
 
 from broker.mirror import pushing
-from broker.remotes.protocol import (
-    NoSpace,
-    Unavailable,
-)
+from broker.remotes.protocol import NoSpace, Unavailable
 
 from .drive import WRITE, Drives, content_of, settled, share, store, tree_of
 

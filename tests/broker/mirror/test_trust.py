@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker.mirror.trust import Trust
 from broker.mirror.vouching import NoVouch
-from broker.remotes.protocol import Path
+from broker.remotes.paths import Path
 
 PATHS = [b"", b"a", b"a/b", b"a/b/c", b"ab"]
 AGES = [0.0, 5.0, 50.0]

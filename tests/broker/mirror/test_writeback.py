@@ -7,18 +7,13 @@ import mmap
 import os
 import stat
 import tempfile
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from remotes.memory import ALL, Memory, Node
 from remotes.plans import Plan
 
-from broker.remotes.protocol import (
-    Attributes,
-    Changes,
-    Step,
-    Version,
-)
+from broker.remotes.protocol import Attributes, Changes, Step, Version
 
 from .drive import WRITE, Drives, calling, content_of, settled, store, tree_of
 

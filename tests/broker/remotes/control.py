@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from broker.remotes import protocol
-from broker.remotes.protocol import Path, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import RemoteError
 
 from .plans import PATIENCE, Moment, Passage, Plan
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
+from msgspec.structs import replace
+
 from broker.errors import SetupError
 from broker.remotes.around import Around
-from broker.remotes.protocol import Attributes, Changes, Entry, Path, Remote, Step, Version, unseen
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Changes, Entry, Remote, Step, Version, unseen
 from broker.remotes.registry import SCHEMES as RELEASED
 from broker.remotes.registry import Factory, open_remote
 from broker.settings import RemoteSettings

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from broker.remotes.protocol import Attributes, Changes, Path, Remote
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Changes, Remote
 
 NOTHING = Changes()
 LATER = 1_600_000_000_123_456_789

@@ -7,10 +7,12 @@ import asyncio
 import itertools
 import stat
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.remotes.around import Around
-from broker.remotes.protocol import Attributes, Entry, Path, Version
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Entry, Version
 from broker.remotes.registry import open_remote
 from broker.settings import RemoteSettings
 

@@ -7,10 +7,13 @@ import os
 import stat
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from broker.remotes import protocol
-from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Path, Space, Step, Version, unseen
+from broker.remotes.paths import Path, valid_target
+from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Space, Step, Version, unseen
 
 ALL = Capabilities(owners=True, hard_links=True, extended_attributes=True, special_files=True)
 
@@ -106,7 +109,7 @@ class Memory:
         return self._create(path, stat.S_IFDIR | 0o700, changes).attributes()
 
     async def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
-        if not protocol.valid_target(target):
+        if not valid_target(target):
             raise protocol.Invalid(path)
         node = self._create(path, stat.S_IFLNK | 0o777, replace(changes, mode=None))
         node.target = target

@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from broker.remotes.protocol import Path, RemoteError, Unavailable
+from broker.remotes.paths import Path
+from broker.remotes.protocol import RemoteError, Unavailable
 
 PATIENCE = 30.0
 """Seconds after which a test that waits for an event has failed."""

@@ -6,12 +6,12 @@ import errno
 import itertools
 import stat
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.errors import errno_of
 from broker.remotes import checking

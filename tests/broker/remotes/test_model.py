@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from broker.remotes.protocol import Attributes, Changes, Path, Remote, RemoteError
+from broker.remotes.paths import Path
+from broker.remotes.protocol import Attributes, Changes, Remote, RemoteError
 from broker.remotes.registry import open_file
 from broker.settings import RemoteSettings
 

@@ -12,17 +12,8 @@ from hypothesis import strategies as st
 
 from broker.errors import errno_of
 from broker.remotes import protocol
-from broker.remotes.protocol import (
-    NAME_MAX,
-    PATH_MAX,
-    Attributes,
-    Changes,
-    RemoteError,
-    Version,
-    valid_name,
-    valid_path,
-    valid_target,
-)
+from broker.remotes.paths import NAME_MAX, PATH_MAX, valid_name, valid_path, valid_target
+from broker.remotes.protocol import Attributes, Changes, RemoteError, Version
 
 
 @given(st.one_of(st.binary(max_size=300), st.sampled_from([b".", b"..", b"", b"/", b"a/", b"\0", b"x" * 256])))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from enum import Enum
 from typing import Any
+
+from msgspec.structs import fields, replace
 
 
 def flipped(data: bytes) -> Iterator[bytes]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
 from broker.drive.format.identity import Identity, new_identity

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from broker.drive.errors import Malformed
 from broker.drive.format.auth import login_is_signed, sign_login

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from broker.drive.errors import Denied, DriveError, Malformed, Tampered
 from broker.drive.format import grants

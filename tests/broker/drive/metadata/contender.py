@@ -10,7 +10,8 @@ import json
 import random
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Cycle, DriveError, EntryChanged, FolderNotEmpty, Missing, NodeChanged
 from broker.drive.metadata.protocol import Commit, PutEntry, PutNode

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
+from msgspec.structs import replace
 from sqlalchemy import Connection, Update, update
 
 from broker.drive.errors import Denied, Malformed, Missing, NameTaken, Unauthenticated

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Malformed, Missing, NodeChanged, QuotaExceeded
 from broker.drive.metadata.accounts import Terms

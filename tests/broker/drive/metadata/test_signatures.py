@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from broker.drive.errors import Malformed
 from broker.drive.format.bodies import Body

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from broker.drive import errors
 from broker.drive.blobs.protocol import StoredBlob
@@ -26,8 +28,7 @@ from broker.drive.records import (
 )
 
 
-@dataclass(slots=True)
-class Row:
+class Row(Struct):
     """One node with all that is kept beside it."""
 
     node: Node

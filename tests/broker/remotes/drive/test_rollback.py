@@ -7,10 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from broker.drive.records import NodeId
 from broker.remotes.drive.memory import Memory, forget, node_key
