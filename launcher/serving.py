@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import struct
 import traceback
@@ -25,6 +26,7 @@ class Serving:
 
     def run(self, settings: Settings, load: Callable[[], Serve]) -> int:
         """Load the session while the program's process builds its filter, and serve it. The exit status."""
+        gc.disable()  # what is made until the session is ready stays: to look through it again and again takes long
         try:
             serve = load()
             listener = self._receive()
@@ -45,6 +47,8 @@ class Serving:
 
     def _go(self) -> None:
         self._ready = True
+        gc.freeze()
+        gc.enable()
         self._front.send(SERVING)
         try:
             self._hand_over.send(GO)

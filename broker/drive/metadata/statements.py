@@ -6,7 +6,9 @@ statements, connections and transactions here, and is passed by in between.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Executable, Select, and_, bindparam, or_
@@ -86,29 +88,33 @@ class Batched:
     """The rows of a query for any number of keys. `select` makes it from "the columns are one of the keys"."""
 
     def __init__(self, select: Callable[[ColumnElement[bool]], Select[Any]], *columns: Column[Any]) -> None:
-        self._statements = {length: Prepared(select(_one_of(columns, length))) for length in _LENGTHS}
+        names = [[f"k{i}_{j}" for j in range(len(columns))] for i in range(_LENGTHS[-1])]
+        self._statements = [Prepared(select(_one_of(columns, names[:length]))) for length in _LENGTHS]
+        self._names = list(chain.from_iterable(names))
 
     def rows(self, connection: Connection, keys: Iterable[Key], **parameters: object) -> Iterator[tuple[Any, ...]]:
         """In no order. `parameters` are those of the query itself."""
-        for batch in _batches(list(dict.fromkeys(keys))):
-            values = {f"k{i}_{j}": value for i, key in enumerate(batch) for j, value in enumerate(key)}
-            yield from self._statements[len(batch)].rows(connection, **values, **parameters)
+        for statement, batch in _batches(list(dict.fromkeys(keys))):
+            values = dict(zip(self._names, chain.from_iterable(batch), strict=False))
+            yield from self._statements[statement].rows(connection, **values, **parameters)
 
 
-def _one_of(columns: Sequence[Column[Any]], length: int) -> ColumnElement[bool]:
-    terms = [[bindparam(f"k{i}_{j}", type_=column.type) for j, column in enumerate(columns)] for i in range(length)]
+def _one_of(columns: Sequence[Column[Any]], names: Sequence[Sequence[str]]) -> ColumnElement[bool]:
+    terms = [
+        [bindparam(name, type_=column.type) for name, column in zip(term, columns, strict=True)] for term in names
+    ]
     if len(columns) == 1:
         return columns[0].in_([parameter for (parameter,) in terms])
     return or_(*(and_(*(c == p for c, p in zip(columns, term, strict=True))) for term in terms))
 
 
-def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    """Padded with the last key to one of the lengths."""
+def _batches(keys: Sequence[Key]) -> Iterator[tuple[int, Sequence[Key]]]:
+    """Padded with the last key to one of the lengths, which is said by its place."""
     longest = _LENGTHS[-1]
     for start in range(0, len(keys), longest):
         batch = keys[start : start + longest]
-        length = next(length for length in _LENGTHS if length >= len(batch))
-        yield [*batch, *[batch[-1]] * (length - len(batch))]
+        place = bisect_left(_LENGTHS, len(batch))
+        yield place, [*batch, *[batch[-1]] * (_LENGTHS[place] - len(batch))]
 
 
 def _cursor(connection: Connection) -> Any:
