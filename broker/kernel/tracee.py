@@ -7,16 +7,19 @@ import os
 import stat
 
 from broker.kernel import native
+from broker.kernel.idmaps import IdMap, IdMaps, parse
 from broker.kernel.native import Identity, Status
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
 AT_FDCWD = -100
+_MAP_MAX = 1 << 14
+"""Of 340 extents, the most that the kernel takes."""
 
 
 class Tracee:
     """One thread, for the length of one call. Everything here raises native.Unreadable where nobody may look."""
 
-    __slots__ = ("_held", "_root", "_status", "own", "tid")
+    __slots__ = ("_held", "_root", "_status", "_user_namespace", "own", "tid")
 
     def __init__(self, tid: int, *, own: bool = False) -> None:
         """`own`: its ids, groups, capabilities and user namespace are known to be this process's."""
@@ -24,6 +27,7 @@ class Tracee:
         self.own = own
         self._status: Status | None = None
         self._root: bytes | None = None
+        self._user_namespace: bytes | None = None
         self._held: _Held | None = None
 
     @property
@@ -97,6 +101,20 @@ class Tracee:
             access = self.flags(number) & (os.O_ACCMODE | os.O_PATH | os.O_APPEND)
             return native.open_proc(self.tid, b"fd/%d" % number, access | os.O_NONBLOCK | os.O_NOCTTY)
 
+    @property
+    def user_namespace(self) -> bytes:
+        """What /proc shows for it; empty where nobody may look."""
+        if self._user_namespace is None:
+            try:
+                self._user_namespace = self._link(b"ns/user")
+            except native.Unreadable:
+                self._user_namespace = b""
+        return self._user_namespace
+
+    def id_maps(self) -> IdMaps:
+        """By which ids the tracee knows those of this process's user namespace."""
+        return IdMaps(self._map(b"uid_map"), self._map(b"gid_map"))
+
     def root(self) -> bytes:
         """What leads from our root to the tracee's, while this object lives: empty where they are the same."""
         if self._root is None:
@@ -116,6 +134,10 @@ class Tracee:
         if same_namespace and (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino):
             return b""
         return link
+
+    def _map(self, name: bytes) -> IdMap:
+        with _Held(native.open_proc(self.tid, name, os.O_RDONLY)) as file:
+            return parse(os.read(file, _MAP_MAX))
 
     def _link(self, name: bytes) -> bytes:
         return native.read_link(self.tid, b"/proc/%d/%s" % (self.tid, name))
@@ -183,11 +205,14 @@ class Credentials:
         identity = Identity(ruid, rgid, status.groups, capabilities)
         return None if identity == self.own else identity
 
+    def maps(self, tracee: Tracee) -> IdMaps | None:
+        """The caller's ids, where they are not ours as well."""
+        if tracee.own or tracee.user_namespace in (b"", self._namespace):
+            return None
+        return tracee.id_maps()
+
     def _foreign(self, tracee: Tracee) -> bool:
-        try:
-            return native.read_link(tracee.tid, b"/proc/%d/ns/user" % tracee.tid) != self._namespace
-        except native.Unreadable:
-            return True
+        return tracee.user_namespace != self._namespace
 
 
 def _effective(status: Status) -> Identity:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from broker.kernel import native
+from broker.kernel.idmaps import IdMaps
 from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Reply, Return
@@ -25,19 +26,23 @@ Handler = Callable[[Call], Awaitable[Reply]]
 
 
 class Layout(Struct, frozen=True):
-    """Where a stat structure of the kernel keeps what a placeholder has wrong: (offset, struct code)."""
+    """Where a stat structure of the kernel keeps what a placeholder has wrong, and owners: (offset, struct code)."""
 
     size: int
     ino: tuple[int, str]
     mode: tuple[int, str]
     nlink: tuple[int, str]
     blocks: tuple[int, str]
+    owner: tuple[int, str]
+    """Of the user's id, behind which the group's is."""
 
 
-STAT_X86_64 = Layout(144, ino=(8, "Q"), mode=(24, "I"), nlink=(16, "Q"), blocks=(64, "q"))
-STATX = Layout(256, ino=(32, "Q"), mode=(28, "H"), nlink=(16, "I"), blocks=(48, "Q"))
-STAT_I386 = Layout(64, ino=(4, "I"), mode=(8, "H"), nlink=(10, "H"), blocks=(28, "I"))
-STAT64_I386 = Layout(96, ino=(88, "Q"), mode=(16, "I"), nlink=(20, "I"), blocks=(56, "Q"))
+STAT_X86_64 = Layout(144, ino=(8, "Q"), mode=(24, "I"), nlink=(16, "Q"), blocks=(64, "q"), owner=(28, "II"))
+STATX = Layout(256, ino=(32, "Q"), mode=(28, "H"), nlink=(16, "I"), blocks=(48, "Q"), owner=(20, "II"))
+STAT_I386 = Layout(64, ino=(4, "I"), mode=(8, "H"), nlink=(10, "H"), blocks=(28, "I"), owner=(12, "HH"))
+STAT64_I386 = Layout(96, ino=(88, "Q"), mode=(16, "I"), nlink=(20, "I"), blocks=(56, "Q"), owner=(24, "II"))
+NOBODY = 65534
+"""What the kernel shows for an id that has no name where it is looked at (overflowuid), or none of 16 bits."""
 
 
 def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | None = None) -> Handler:
@@ -55,6 +60,7 @@ def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | 
         value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
         if target.mirror is not None:
             _complete(buffer, shape, target)
+        _translate(buffer, shape, call.id_maps())
         return Return(value, ((call.unsigned(output), buffer),))
 
     return handler
@@ -240,6 +246,7 @@ def _stat_descriptor(call: Call, number: int, paths: dict[int, bytes], output: i
     finally:
         os.close(file)
     _complete(buffer, shape, target)
+    _translate(buffer, shape, call.id_maps())
     return Return(value, ((call.unsigned(output), buffer),))
 
 
@@ -253,6 +260,17 @@ def _complete(buffer: bytearray, layout: Layout, target: Target) -> None:
         _set_field(buffer, layout.blocks, shown.blocks)
     if shown.set_id:
         _set_field(buffer, layout.mode, _field(buffer, layout.mode) | shown.set_id)
+
+
+def _translate(buffer: bytearray, layout: Layout, maps: IdMaps | None) -> None:
+    """Owners as the caller knows them."""
+    if maps is None:
+        return
+    offset, code = layout.owner
+    uid, gid = struct.unpack_from("<" + code, buffer, offset)
+    shown = [NOBODY if id is None else id for id in (maps.uids.inside(uid), maps.gids.inside(gid))]
+    most = (1 << 4 * struct.calcsize("<" + code)) - 1
+    struct.pack_into("<" + code, buffer, offset, *(id if id <= most else NOBODY for id in shown))
 
 
 def _field(buffer: bytearray, field: tuple[int, str]) -> int:

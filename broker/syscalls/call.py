@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from broker.kernel import native
+from broker.kernel.idmaps import IdMaps
 from broker.kernel.lane import Lane, Trapped
 from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
@@ -134,6 +135,10 @@ class Call:
             own = services.credentials.own
             self._way = Way(services.mirrors, self.tracee, self.identity(), own, services.protected)
         return self._way
+
+    def id_maps(self) -> IdMaps | None:
+        """By which ids the caller knows ours, where they are others."""
+        return self.services.credentials.maps(self.tracee)
 
     def umask(self, mode: int) -> int:
         """A mode for a new file, less the caller's umask."""

@@ -52,10 +52,10 @@ def _change_with(
         target = await call.resolve(follow=wanted)
         if target.native:
             return Continue()
-        identity, buffers = call.identity(), _buffers(call, memory)
+        identity, buffers, owners = call.identity(), _buffers(call, memory), _owners(call)
 
         def act(real: bytes) -> int:
-            return call.act({index: real}, buffers=buffers, identity=identity)
+            return call.act({index: real}, buffers=buffers, integers=owners, identity=identity)
 
         call.protect()
         if target.mirror is None:
@@ -165,9 +165,10 @@ async def _change_open(
     """Make the call on a descriptor of ours, `file`, which is closed."""
     identity = call.identity()
     fd_index = (call.row.paths[0][0] or 0) if call.row.paths else 0
+    integers = {**_owners(call), fd_index: file}
 
     def act(real: bytes) -> int:
-        return call.act({}, buffers={**buffers, **_empty(call)}, integers={fd_index: file}, identity=identity)
+        return call.act({}, buffers={**buffers, **_empty(call)}, integers=integers, identity=identity)
 
     assert target.mirror is not None
     try:
@@ -175,6 +176,25 @@ async def _change_open(
         return Return(await target.mirror.change(target.path, act, writing=file if writing else None, rule=rule))
     finally:
         os.close(file)
+
+
+def _owners(call: Call) -> dict[int, int]:
+    """The owners that a chown(2) of a caller in another user namespace names, as we know them, by argument. EINVAL
+    where there are none."""
+    maps = call.id_maps() if "chown" in call.row.name else None
+    if maps is None:
+        return {}
+    first = (call.row.paths[0][1] if call.row.paths else 0) + 1
+    unchanged = 0xFFFF if call.row.name.endswith("16") else 0xFFFFFFFF
+    owners = {}
+    for index, ids in ((first, maps.uids), (first + 1, maps.gids)):
+        named = call.unsigned(index) & unchanged
+        if named != unchanged:
+            owner = ids.outside(named)
+            if owner is None or owner >= unchanged:
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            owners[index] = owner
+    return owners
 
 
 def _empty(call: Call) -> dict[int, bytes | bytearray]:

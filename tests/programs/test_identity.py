@@ -12,7 +12,7 @@ import pytest
 from . import privileges
 from .conftest import SOURCES
 from .harness import Outcome, Pair, Place
-from .privileges import NAMESPACES, WHO
+from .privileges import NAMESPACES, OTHER, USER, WHO
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -82,3 +82,17 @@ def test_a_user_namespace_gives_nothing(pair: Pair, kind: str) -> None:
         refused = [said in ("EACCES", "EPERM") for said in one.partition(" = ")[2].split("; ")]
         allowed = [not said.startswith("E") for said in two.partition(" = ")[2].split("; ")]
         assert not any(map(operator.and_, refused, allowed)), f"native {one}\n drive {two}"
+
+
+def test_owners_in_a_user_namespace(pair: Pair) -> None:
+    """Files have the owners there that they have natively, those without a name there too, by path and descriptor."""
+
+    def setup(place: Place) -> None:
+        place.drive.chmod(0o777)
+        for name, owner in (("mine", USER), ("others", OTHER), ("roots", 0)):
+            (place.drive / name).touch(0o666)
+            os.chown(place.drive / name, owner, owner)
+        (place.drive / "link").symlink_to("mine")
+        os.chown(place.drive / "link", USER, USER, follow_symlinks=False)
+
+    pair.run(["/usr/bin/python3", str(SOURCES / "owners.py"), pair.prefix], setup=setup)

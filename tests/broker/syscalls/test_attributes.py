@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_layouts_are_the_kernels(tmp_path: Path, arch: int, number: int, layout:
     file = tmp_path / "file"
     file.write_bytes(b"x" * 10000)
     os.link(file, tmp_path / "other")
+    if os.geteuid() == 0:
+        os.chown(file, 1234, 2345)
     try:
         buffer = _stat(arch, number, layout, bytes(file))
     except OSError as error:
@@ -58,6 +61,7 @@ def test_layouts_are_the_kernels(tmp_path: Path, arch: int, number: int, layout:
     status = os.stat(file)
     found = [_field(buffer, field) for field in (layout.ino, layout.mode, layout.nlink, layout.blocks)]
     assert found == [status.st_ino, status.st_mode, 2, status.st_blocks]
+    assert struct.unpack_from("<" + layout.owner[1], buffer, layout.owner[0]) == (status.st_uid, status.st_gid)
     assert not any(buffer[layout.size :])
 
 
