@@ -115,6 +115,8 @@ def sync(settings: Settings, schemes: Mapping[str, Factory] = SCHEMES) -> int:
     if busy:
         more = f" and {len(busy) - _NAMED} more" if len(busy) > _NAMED else ""
         tell(f"still open for writing, so not pushed: {', '.join(busy[:_NAMED])}{more}; {_LATER}")
+    if not pending and not busy:
+        print("everything is pushed")
     return EX_IOERR if pending else 0
 
 

@@ -18,6 +18,12 @@ class RemoteSettings(Struct, frozen=True):
 
     url: str
     options: Mapping[str, object] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the policy has each option, as FILE:LINE."""
+
+    def place(self, option: str) -> str:
+        """What to name in a message about an option."""
+        return f"{self.places[option]}: {self.url}" if option in self.places else self.url
 
 
 class MountSettings(Struct, frozen=True):

@@ -24,13 +24,17 @@ class Value(Struct, frozen=True):
     lines: Mapping[Key, int] = field(default_factory=dict)
     """The lines of the file's keys; empty for an option."""
 
-    def error(self, message: str) -> PolicyError:
-        """``FILE:LINE: message`` to raise, with the line of the key or of the nearest table around it."""
+    @property
+    def place(self) -> str:
+        """``FILE:LINE``, with the line of the key or of the nearest table around it."""
         key = self.key
         while key and key not in self.lines:
             key = key[:-1]
-        line = f":{self.lines.get(key, 1)}" if self.lines else ""
-        return PolicyError(f"{self.origin}{line}: {message}")
+        return f"{self.origin}:{self.lines.get(key, 1)}" if self.lines else self.origin
+
+    def error(self, message: str) -> PolicyError:
+        """``FILE:LINE: message`` to raise."""
+        return PolicyError(f"{self.place}: {message}")
 
     def item(self, name: str | int, value: object) -> Value:
         return Value(self.origin, value, (*self.key, name), self.lines)

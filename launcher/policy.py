@@ -76,7 +76,12 @@ def _remote(table: Value) -> RemoteSettings:
     if not _URL.fullmatch(url):
         raise items["url"].error(f'"{url}" is not a URL; write one such as "file:///srv/share"')
     _known_scheme(items["url"], url)
-    return RemoteSettings(url, {name: item.value for name, item in items.items() if name != "url"})
+    options = {name: item for name, item in items.items() if name != "url"}
+    return RemoteSettings(
+        url,
+        {name: item.value for name, item in options.items()},
+        {name: item.place for name, item in options.items()},
+    )
 
 
 def _mount(row: Value, remotes: Remotes) -> MountSettings:

@@ -33,7 +33,8 @@ def open_file(settings: RemoteSettings) -> FileRemote:
     directory = file_url_path(settings.url)
     if settings.options:
         names = ", ".join(sorted(settings.options))
-        raise SetupError(f"{settings.url}: a file: remote has no option {names}: remove it")
+        place = settings.place(next(iter(settings.options)))
+        raise SetupError(f"{place}: a file: remote has no option {names}: remove it")
     shown = os.fsdecode(directory)
     try:
         root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)

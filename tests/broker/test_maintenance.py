@@ -112,13 +112,14 @@ def test_sync_says_what_it_leaves_to_its_writers(settings: Settings, capfd: pyte
             writers.enter_context(_writing(settings, b"%02d" % number, b"1"))
         _leave_behind(settings, b"2", b"closed")
         assert sync(settings) == 0
-        (line,) = capfd.readouterr().err.splitlines()
-        assert "still open for writing, so not pushed: /drive/00, /drive/01, " in line
+        said = capfd.readouterr()
+        (line,) = said.err.splitlines()
+        assert not said.out and "still open for writing, so not pushed: /drive/00, /drive/01, " in line
         assert "/drive/09 and 2 more; " in line and "closed" not in line
         directory = mirror_directory(settings, settings.mounts[0])
         assert len(status_of(directory).pending) == 12
     assert sync(settings) == 0
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr() == ("everything is pushed\n", "")
     assert status_of(directory).pending == []
 
 

@@ -60,7 +60,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         limit = "1.5GiB"
         keep_free = 0
     """
-    share = RemoteSettings("file:///srv", {"retries": 3})
+    share = RemoteSettings("file:///srv", {"retries": 3}, {"retries": f"{tmp_path}/p.toml:4"})
     assert load(tmp_path, text, "/a=file:///b=c,d,ro", "/s=share") == Settings(
         mounts=(
             MountSettings(b"/drive", share, True, 2.0, 7.5),
@@ -124,7 +124,7 @@ def test_encrypted_drives_are_remotes(tmp_path: Path) -> None:
         RemoteSettings("drive:"),
         RemoteSettings("drive:///srv/d"),
         RemoteSettings("drive+http://localhost:8000/"),
-        RemoteSettings("drive+https://drive.example/alice", {"key": "~/alice.key"}),
+        RemoteSettings("drive+https://drive.example/alice", {"key": "~/alice.key"}, {"key": f"{tmp_path}/p.toml:4"}),
     ]
 
 

@@ -49,8 +49,8 @@ def locate(settings: RemoteSettings, environ: Mapping[str, str] = os.environ) ->
     scheme, _, rest = settings.url.partition(":")
     options = _options(settings, scheme.lower())
     if scheme.lower() == "drive":
-        return _embedded(settings.url, rest, options, environ)
-    return _served(settings.url, options, environ)
+        return _embedded(settings, rest, options, environ)
+    return _served(settings, options, environ)
 
 
 def data_directory(environ: Mapping[str, str] = os.environ) -> str:
@@ -75,9 +75,11 @@ def _options(settings: RemoteSettings, scheme: str) -> dict[str, str | bool]:
     known = OPTIONS[scheme]
     for name, value in settings.options.items():
         if name not in known:
-            raise SetupError(f"{settings.url}: unknown option {name}: choose one of {', '.join(sorted(known))}")
+            raise SetupError(
+                f"{settings.place(name)}: unknown option {name}: choose one of {', '.join(sorted(known))}"
+            )
         if not isinstance(value, bool if name == "insecure" else str):
-            raise SetupError(f"{settings.url}: {name} has the wrong type: write {name} = {_EXAMPLES[name]}")
+            raise SetupError(f"{settings.place(name)}: {name} has the wrong type: write {name} = {_EXAMPLES[name]}")
     return {name: value for name, value in settings.options.items() if isinstance(value, str | bool)}
 
 
@@ -91,24 +93,28 @@ _EXAMPLES = {
 }
 
 
-def _embedded(url: str, rest: str, options: dict[str, str | bool], environ: Mapping[str, str]) -> Embedded:
+def _embedded(
+    settings: RemoteSettings, rest: str, options: dict[str, str | bool], environ: Mapping[str, str]
+) -> Embedded:
+    url = settings.url
     if rest in ("", "/", "//"):
         folder, own = f"{data_directory(environ)}/drive", True
     else:
         folder, own = _folder(url, rest), False
-    key = _file(url, options, "key", f"{folder}/identity.key") or ""
+    key = _file(settings, options, "key", f"{folder}/identity.key") or ""
     elsewhere = not own or "metadata" in options or "blobs" in options
     return Embedded(
         folder=folder,
         metadata=str(options.get("metadata", f"sqlite:///{folder}/metadata.sqlite")),
         blobs=str(options.get("blobs", f"file://{quote(folder)}/blobs")),
         key=key,
-        passphrase_file=_file(url, options, "passphrase_file", None),
+        passphrase_file=_file(settings, options, "passphrase_file", None),
         memory=_memory(url, environ) if elsewhere else None,
     )
 
 
-def _served(url: str, options: dict[str, str | bool], environ: Mapping[str, str]) -> Served:
+def _served(settings: RemoteSettings, options: dict[str, str | bool], environ: Mapping[str, str]) -> Served:
+    url = settings.url
     parts = urlsplit(url.partition("+")[2])
     if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
         raise SetupError(f"{url}: not the URL of a server: write one such as drive+https://drive.example/")
@@ -119,11 +125,11 @@ def _served(url: str, options: dict[str, str | bool], environ: Mapping[str, str]
     return Served(
         origin=origin,
         below=below,
-        key=_file(url, options, "key", key_of_server(origin, environ)) or "",
-        passphrase_file=_file(url, options, "passphrase_file", None),
+        key=_file(settings, options, "key", key_of_server(origin, environ)) or "",
+        passphrase_file=_file(settings, options, "passphrase_file", None),
         memory=_memory(origin, environ),
         insecure=bool(options.get("insecure", False)),
-        ca=_file(url, options, "ca", None),
+        ca=_file(settings, options, "ca", None),
     )
 
 
@@ -134,12 +140,12 @@ def _folder(url: str, rest: str) -> str:
     return os.path.normpath(path)
 
 
-def _file(url: str, options: dict[str, str | bool], name: str, otherwise: str | None) -> str | None:
+def _file(settings: RemoteSettings, options: dict[str, str | bool], name: str, otherwise: str | None) -> str | None:
     if name not in options:
         return otherwise
     path = os.path.expanduser(os.path.expandvars(str(options[name])))
     if not path.startswith("/") or "\0" in path:
-        raise SetupError(f"{url}: {name} is no absolute path: write {name} = {_EXAMPLES[name]}")
+        raise SetupError(f"{settings.place(name)}: {name} is no absolute path: write {name} = {_EXAMPLES[name]}")
     return path
 
 

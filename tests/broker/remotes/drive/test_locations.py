@@ -90,7 +90,11 @@ def test_a_served_drive() -> None:
     ],
 )
 def test_what_is_refused(url: str, options: dict[str, object], advice: str) -> None:
-    """The message names the URL and says what to write."""
+    """The message names the URL, and of an option its line in the policy, and says what to write."""
     with pytest.raises(SetupError, match=re.escape(advice)) as caught:
         locate(RemoteSettings(url, options), HOMES)
     assert str(caught.value).startswith(url)
+    for option in options:
+        with pytest.raises(SetupError, match=re.escape(advice)) as caught:
+            locate(RemoteSettings(url, options, {option: "policy.toml:7"}), HOMES)
+        assert str(caught.value).startswith(f"policy.toml:7: {url}")
