@@ -16,6 +16,7 @@ from broker.mirror.lookup import Lookup
 from broker.mirror.marks import Marks
 from broker.mirror.names import Act, ActTwice, Names
 from broker.mirror.opening import OpenAct, Opening
+from broker.mirror.others import Others
 from broker.mirror.placing import Placing
 from broker.mirror.pushing import Pushing
 from broker.mirror.recovery import Recovery
@@ -67,6 +68,7 @@ class Mirror:
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
         self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
+        self._others = Others(remote, self._lookup, placing, twins)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, tell)
         parts = self.tree, self._ledger, self._locks, self._generation, self._marks
@@ -211,11 +213,14 @@ class Mirror:
         await self.remote.close()
 
     async def _save_for_other_names(self, path: Path) -> None:
-        """Push a dirty file that is about to lose a name: it may have others on the remote that the mirror lacks."""
+        """Push a dirty file that is about to lose a name: it may have others on the remote that the mirror lacks, to
+        which belongs what is written from now on."""
         status = self.tree.lstat(path)
         record = await self._ledger.get(status.st_ino) if status else None
-        if record is not None and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
+        if status and record and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
             await self.written(path, record.ino, durable=False)
+            if status.st_nlink == 1 and record.identity is not None:
+                await self._others.bring(path, record.identity)
 
     def require_writable(self) -> None:
         """EROFS on a read-only mount."""

@@ -42,7 +42,7 @@ class Twins:
 
     async def other(self, path: Path, attributes: Attributes) -> Path | None:
         """Another name in the mirror of the same file, at the same version or dirty."""
-        for hint in await self._hints(attributes.identity):
+        for hint in await self.hints(attributes.identity):
             status = self._tree.look(hint) if hint != path else None
             record = await self._ledger.get(status.st_ino) if status else None
             same_file = record is not None and record.identity == attributes.identity
@@ -52,7 +52,7 @@ class Twins:
 
     async def name_of(self, ino: int, identity: str | None) -> Path | None:
         """A name of the inode; without a hint that is true, the whole tree is looked through."""
-        for path in await self._hints(identity):
+        for path in await self.hints(identity):
             status = self._tree.look(path)
             if status is not None and status.st_ino == ino:
                 return path
@@ -63,7 +63,8 @@ class Twins:
         if identity is not None:
             await self._ledger.run(lambda database: _delete(database, identity), small=True)
 
-    async def _hints(self, identity: str | None) -> list[Path]:
+    async def hints(self, identity: str | None) -> list[Path]:
+        """Where the file was seen."""
         if identity is None:
             return []
         return await self._ledger.run(lambda database: _select(database, identity), small=True)

@@ -7,6 +7,8 @@ import os
 import pytest
 from remotes.memory import Memory
 
+from broker.remotes.protocol import Changes
+
 from .drive import WRITE, Drive, Drives, content_of, store
 
 
@@ -46,6 +48,45 @@ async def test_a_name_that_the_mirror_lacks(drives: Drives, memory: Memory) -> N
             await drive.close(file)
         assert content_of(memory, b"a-elsewhere") == content_of(memory, b"b-elsewhere") == b"new"
         assert content_of(memory, b"b") == b"c"
+
+
+async def test_what_is_written_after_the_only_known_name_went(drives: Drives, memory: Memory) -> None:
+    """It belongs to a name that only the remote knew, in a folder that nobody has looked at."""
+    await memory.mkdir(b"d", Changes(mode=0o755))
+    await memory.mkdir(b"d/e", Changes(mode=0o755))
+    for name in (b"a", b"b", b"known"):
+        await store(memory, name, b"old")
+        await memory.link(name, b"d/e/" + name)
+    async with drives() as drive:
+        await drive.stat(b"d/e/known")
+        files = [await drive.open(name, os.O_RDWR) for name in (b"a", b"b", b"known")]
+        await drive.write(b"c", b"c", WRITE)
+        await drive.unlink(b"a")
+        await drive.rename(b"c", b"b")
+        await drive.unlink(b"known")
+        for file in files:
+            os.write(file, b"new")
+            await drive.close(file)
+        for name in (b"a", b"b", b"known"):
+            assert content_of(memory, b"d/e/" + name) == b"new"
+            assert await drive.read(b"d/e/" + name) == b"new"
+        assert content_of(memory, b"b") == b"c"
+        assert drive.said == []
+
+
+async def test_a_name_that_went_on_the_remote_too(drives: Drives, memory: Memory) -> None:
+    """The other name has gone meanwhile, and nothing else is taken for it: what is written then is nobody's."""
+    await store(memory, b"a", b"old")
+    await store(memory, b"other", b"old")
+    await memory.link(b"a", b"b")
+    async with drives() as drive:
+        file = await drive.open(b"a", os.O_RDWR)
+        await memory.remove(b"b")
+        await drive.unlink(b"a")
+        os.write(file, b"new")
+        await drive.close(file)
+        assert content_of(memory, b"other") == b"old"
+        assert await drive.names(b"") == {b"other"}
 
 
 async def test_names_are_found_without_a_search(
