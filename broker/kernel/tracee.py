@@ -12,8 +12,6 @@ from broker.kernel.native import Identity, Status
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
 AT_FDCWD = -100
-_MAP_MAX = 1 << 14
-"""Of 340 extents, the most that the kernel takes."""
 
 
 class Tracee:
@@ -137,7 +135,7 @@ class Tracee:
 
     def _map(self, name: bytes) -> IdMap:
         with _Held(native.open_proc(self.tid, name, os.O_RDONLY)) as file:
-            return parse(os.read(file, _MAP_MAX))
+            return parse(b"".join(iter(lambda: os.read(file, 1 << 16), b"")))  # a read gives no more than a page
 
     def _link(self, name: bytes) -> bytes:
         return native.read_link(self.tid, b"/proc/%d/%s" % (self.tid, name))

@@ -294,9 +294,8 @@ class Lookup:
         left = set(absent)
         async with self._locks.filling(folder) as filling:
             if filling and self._generation.folder(folder) == token:
-                alone = [path for path in absent if absent[path].attributes.identity is None]
-                await self._placing.fill(folder, [absent[path] for path in alone])
-                left -= set(alone)
+                alone = [entry for entry in absent.values() if entry.attributes.identity is None]
+                left -= {join(folder, name) for name in await self._placing.fill(folder, alone)}
         for path in left:
             await self._agree(path, absent[path].attributes, token)
 

@@ -68,7 +68,7 @@ class Mirror:
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
         self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
-        self._others = Others(remote, self._lookup, placing, twins)
+        self._others = Others(remote, self._lookup, twins)
         pushing = Pushing(remote, self.tree, self._ledger, self._lookup, progress, tell)
         self.writeback = WriteBack(pushing, self.tree, self._ledger, self._locks, tell)
         parts = self.tree, self._ledger, self._locks, self._generation, self._marks
@@ -154,7 +154,7 @@ class Mirror:
         target = await self._lookup.look(new)
         if target is not None and stat.S_ISDIR(target.st_mode):
             await self._lookup.listing(new)
-        elif target is not None:
+        elif target is not None and replace and not exchange:
             await self._save_for_other_names(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
@@ -219,7 +219,8 @@ class Mirror:
         record = await self._ledger.get(status.st_ino) if status else None
         if status and record and record.dirty and record.nlink > 1 and stat.S_ISREG(record.mode):
             await self.written(path, record.ino, durable=False)
-            if status.st_nlink == 1 and record.identity is not None:
+            record = await self._ledger.get(record.ino)
+            if status.st_nlink == 1 and record and record.nlink > 1 and record.identity:
                 await self._others.bring(path, record.identity)
 
     def require_writable(self) -> None:

@@ -6,57 +6,51 @@ Who has the file open would write to a node without a name otherwise, which is p
 from __future__ import annotations
 
 import contextlib
+import time
 
 from broker.mirror.lookup import Lookup
-from broker.mirror.placing import Placing
 from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, join, parent_of
-from broker.remotes.protocol import Attributes, NotADirectory, NotFound, Remote
-
-_GONE = NotFound, NotADirectory
+from broker.remotes.protocol import Remote, RemoteError
 
 
 class Others:
-    """The further names of one mirror's files."""
+    """The further names of one mirror's files. What the remote refuses to show has none."""
 
-    def __init__(self, remote: Remote, lookup: Lookup, placing: Placing, twins: Twins) -> None:
+    def __init__(self, remote: Remote, lookup: Lookup, twins: Twins) -> None:
         self._remote = remote
         self._lookup = lookup
-        self._placing = placing
         self._twins = twins
 
     async def bring(self, path: Path, identity: str) -> None:
-        """Make another name of the file at `path` a hard link in the mirror, if there is one. No lock is held."""
-        found = await self._known(path, identity) or await self._search(path, identity)
-        if found is None:
-            return
-        other, attributes = found
-        for folder in _ways(other):
-            await self._lookup.look(folder)
-        await self._twins.note(identity, path)
-        async with self._lookup.changing(path, other):
-            await self._placing.settle(other, attributes)
+        """Make another name of the file at `path`, which is dirty, a hard link in the mirror, if there is one."""
+        other = await self._known(path, identity) or await self._search(path, identity)
+        if other is not None:
+            await self._twins.note(identity, path)
+            with contextlib.suppress(RemoteError):
+                for folder in _ways(other):
+                    await self._lookup.look(folder)
+                await self._lookup.look(other, since=time.monotonic())
 
-    async def _known(self, path: Path, identity: str) -> tuple[Path, Attributes] | None:
+    async def _known(self, path: Path, identity: str) -> Path | None:
         """One that was seen before, if it is still there."""
         for hint in await self._twins.hints(identity):
-            with contextlib.suppress(*_GONE):
-                attributes = await self._remote.stat(hint)
-                if hint != path and attributes.identity == identity:
-                    return hint, attributes
+            with contextlib.suppress(RemoteError):
+                if hint != path and (await self._remote.stat(hint)).identity == identity:
+                    return hint
         return None
 
-    async def _search(self, path: Path, identity: str) -> tuple[Path, Attributes] | None:
+    async def _search(self, path: Path, identity: str) -> Path | None:
         """No remote can be asked for the names of a file: all of its folders are looked through."""
         folders = [b""]
         while folders:
             folder = folders.pop()
-            with contextlib.suppress(*_GONE):
+            with contextlib.suppress(RemoteError):
                 async for page in self._remote.list(folder):
                     for entry in page:
                         name = join(folder, entry.name)
                         if entry.attributes.identity == identity and name != path:
-                            return name, entry.attributes
+                            return name
                         if entry.attributes.is_directory:
                             folders.append(name)
         return None

@@ -7,7 +7,7 @@ import contextlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
@@ -75,8 +75,8 @@ class Placing:
         await self._ledger.add(record_of(ino, attributes, hydrated=not attributes.is_regular))
         await self._twins.note(attributes.identity, path)
 
-    async def fill(self, path: Path, entries: Sequence[Entry]) -> None:
-        """Placeholders for names of one folder that the mirror lacks, of files without other names.
+    async def fill(self, path: Path, entries: Sequence[Entry]) -> Collection[bytes]:
+        """Placeholders for names of one folder that the mirror lacks, of files without other names; which it made.
 
         Another session may rename the folder or one above it meanwhile, and remove what has just been made before it
         is on record. What is not there afterwards, in that folder wherever it is by now, is off the record again.
@@ -87,6 +87,7 @@ class Placing:
             await self._ledger.add(*records.values())
             for record in await on_thread(_missing, folder, records):
                 await self._ledger.drop_clean(record.ino)
+            return records.keys()
         finally:
             os.close(folder)
 

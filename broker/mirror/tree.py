@@ -22,7 +22,7 @@ from broker.mirror.nodes import (
     reopen,
     set_xattrs,
 )
-from broker.remotes.paths import Path, parent_of
+from broker.remotes.paths import Path, join, parent_of
 from broker.remotes.protocol import Attributes
 
 GONE = FileNotFoundError, NotADirectoryError
@@ -270,7 +270,7 @@ class Tree:
         except (*GONE, PermissionError):
             return
         for name in names:
-            child = path + b"/" + name if path else name
+            child = join(path, name)
             status = self.lstat(child)
             if status is None:
                 continue

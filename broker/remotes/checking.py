@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from broker.remotes.around import Around
 from broker.remotes.oserrors import remote_error
-from broker.remotes.paths import Path, valid_name, valid_target
+from broker.remotes.paths import Path, join, valid_name, valid_target
 from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Remote, RemoteError, Step, Version, unseen
 
 LOG = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ def _check_entry(folder: Path, entry: Entry, seen: set[bytes]) -> None:
     if not valid_name(entry.name) or entry.name in seen:
         shown = entry.name if len(entry.name) < 300 else entry.name[:300] + b"..."
         raise BadAnswer(folder, f"the remote lists the name {shown!r}, which no folder can have")
-    check(folder + b"/" + entry.name if folder else entry.name, entry.attributes)
+    check(join(folder, entry.name), entry.attributes)
     seen.add(entry.name)
 
 

@@ -41,7 +41,7 @@ STAT_X86_64 = Layout(144, ino=(8, "Q"), mode=(24, "I"), nlink=(16, "Q"), blocks=
 STATX = Layout(256, ino=(32, "Q"), mode=(28, "H"), nlink=(16, "I"), blocks=(48, "Q"), owner=(20, "II"))
 STAT_I386 = Layout(64, ino=(4, "I"), mode=(8, "H"), nlink=(10, "H"), blocks=(28, "I"), owner=(12, "HH"))
 STAT64_I386 = Layout(96, ino=(88, "Q"), mode=(16, "I"), nlink=(20, "I"), blocks=(56, "Q"), owner=(24, "II"))
-NOBODY = 65534
+OVERFLOW_ID = 65534
 """What the kernel shows for an id that has no name where it is looked at (overflowuid), or none of 16 bits."""
 
 
@@ -268,9 +268,9 @@ def _translate(buffer: bytearray, layout: Layout, maps: IdMaps | None) -> None:
         return
     offset, code = layout.owner
     uid, gid = struct.unpack_from("<" + code, buffer, offset)
-    shown = [NOBODY if id is None else id for id in (maps.uids.inside(uid), maps.gids.inside(gid))]
-    most = (1 << 4 * struct.calcsize("<" + code)) - 1
-    struct.pack_into("<" + code, buffer, offset, *(id if id <= most else NOBODY for id in shown))
+    shown = [OVERFLOW_ID if id is None else id for id in (maps.uids.inside(uid), maps.gids.inside(gid))]
+    most = 0xFFFF if code == "HH" else 0xFFFFFFFF
+    struct.pack_into("<" + code, buffer, offset, *(id if id <= most else OVERFLOW_ID for id in shown))
 
 
 def _field(buffer: bytearray, field: tuple[int, str]) -> int:

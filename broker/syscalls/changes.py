@@ -163,15 +163,14 @@ async def _change_open(
     writing: bool,
 ) -> Reply:
     """Make the call on a descriptor of ours, `file`, which is closed."""
-    identity = call.identity()
     fd_index = (call.row.paths[0][0] or 0) if call.row.paths else 0
-    integers = {**_owners(call), fd_index: file}
-
-    def act(real: bytes) -> int:
-        return call.act({}, buffers={**buffers, **_empty(call)}, integers=integers, identity=identity)
-
     assert target.mirror is not None
     try:
+        identity, integers = call.identity(), {**_owners(call), fd_index: file}
+
+        def act(real: bytes) -> int:
+            return call.act({}, buffers={**buffers, **_empty(call)}, integers=integers, identity=identity)
+
         call.protect()
         return Return(await target.mirror.change(target.path, act, writing=file if writing else None, rule=rule))
     finally:

@@ -95,6 +95,7 @@ class Batched:
     def rows(self, connection: Connection, keys: Iterable[Key], **parameters: object) -> Iterator[tuple[Any, ...]]:
         """In no order. `parameters` are those of the query itself."""
         for statement, batch in _batches(list(dict.fromkeys(keys))):
+            # A short batch has the first of the names.
             values = dict(zip(self._names, chain.from_iterable(batch), strict=False))
             yield from self._statements[statement].rows(connection, **values, **parameters)
 

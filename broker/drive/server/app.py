@@ -6,9 +6,9 @@ import asyncio
 import hmac
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec import Struct, field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,7 +35,8 @@ LARGE = 1 << 20
 """Bytes from which on a body is taken apart on a thread, so that nobody else waits for it."""
 
 
-class Serving(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Serving:
     """What a server says of itself, and how much it takes on."""
 
     origin: str
@@ -43,7 +44,7 @@ class Serving(Struct, frozen=True):
     links: LinkedBlobs | None = None
     """Where blobs can be fetched without passing through the server."""
     limits: Limits = field(default_factory=Limits)
-    metrics_token: str | None = None
+    metrics_token: str | None = field(default=None, repr=False)
 
 
 def application(metadata: MetadataServer, blobs: BlobStore, serving: Serving) -> Application:

@@ -7,9 +7,9 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import uvicorn
-from msgspec import Struct, field
 
 from broker.drive.blobs.objects import LinkingObjectBlobs, ObjectBlobs
 from broker.drive.blobs.opening import open_blobs
@@ -25,7 +25,8 @@ from broker.drive.server.logs import LOG
 from broker.drive.server.observing import Application
 
 
-class Settings(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Settings:
     """What `seccomp-drive serve` was told."""
 
     metadata: str
@@ -43,7 +44,7 @@ class Settings(Struct, frozen=True):
     links: bool = True
     proxies: str | None = None
     """Addresses of proxies whose X-Forwarded-For is believed, separated by commas."""
-    metrics_token: str | None = None
+    metrics_token: str | None = field(default=None, repr=False)
     bytes_limit: int = 0
     nodes_limit: int = 0
     limits: Limits = field(default_factory=Limits)

@@ -26,14 +26,16 @@ static bool keeps(__u64 argument, unsigned now)
     return (unsigned)argument == now || (unsigned)argument == (unsigned)-1;
 }
 
-/* A push compares no owners, and only the remote has set-id bits: such changes it must be told at once. */
-static bool is_pushed(const struct row *row, const __u64 *args, const struct stat *file)
+/* A push compares no owners, and only the remote has set-id bits: such changes it must be told at once. In another user
+ * namespace the ids of ours are other owners. */
+static bool is_pushed(struct court *court, struct trapped *trapped, const struct stat *file)
 {
-    switch (row->sets) {
+    const __u64 *args = trapped->notification.data.args;
+    switch (trapped->row->sets) {
     case SETS_MODE:
         return !(args[1] & SET_ID);
     case SETS_OWNER:
-        return keeps(args[1], file->st_uid) && keeps(args[2], file->st_gid);
+        return keeps(args[1], file->st_uid) && keeps(args[2], file->st_gid) && caller_acts_as_we_do(court, trapped);
     case SETS_TIMES:
         return !args[1];
     default:
@@ -52,6 +54,6 @@ bool is_left_to_close(struct court *court, struct trapped *trapped)
         return false;
     int drive = drive_of(court, trapped, fd);
     return drive >= 0 && !tracee_kept_stat(&trapped->kept, notification->pid, fd, &file, &writes) && writes &&
-           is_pushed(trapped->row, notification->data.args, &file) &&
+           is_pushed(court, trapped, &file) &&
            warm_shown(court->warm, drive, file.st_ino, &shown) && shown.dirty && !shown.set_id;
 }

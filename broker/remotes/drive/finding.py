@@ -5,15 +5,13 @@ from __future__ import annotations
 import stat
 
 from broker.drive.errors import Missing, Tampered
-from broker.drive.format.keys import name_token
 from broker.remotes import protocol
 from broker.remotes.drive.core import Core
-from broker.remotes.drive.memory import entry_key
 from broker.remotes.drive.nodes import is_version
 from broker.remotes.drive.places import Held, Place
 from broker.remotes.drive.recent import Recent
 from broker.remotes.drive.roots import Root
-from broker.remotes.paths import Path, parent_of
+from broker.remotes.paths import Path
 from broker.remotes.protocol import Version
 
 
@@ -35,23 +33,11 @@ class Finder:
             if not await self._root.renewed(root):
                 raise
             place = await self._core.walk.place(path, await self._root.held())
-        self.recent.looked_up(place)
+        self.recent.put(place)
         return place
 
-    def untried(self, path: Path) -> Place | None:
-        """Where `path` leads if nothing has ever had that name in a folder that was looked up a moment ago: the
-        store refuses the commit if something had. None when that is known, or the folder is not."""
-        above = self.recent.folder(parent_of(path)) if path else None
-        if not above:
-            return None
-        folder, name = above[-1], path.rpartition(b"/")[2]
-        token = name_token(folder.keys, name)
-        if self._core.memory.known(entry_key(folder.id, token)):
-            return None
-        return Place(path, name, folder, token, None, None, above)
-
     async def name(self, path: Path) -> Place:
-        """As `_place`, for a name that is about to change. Forbidden for the root."""
+        """As `place`, for a name that is about to change. Forbidden for the root."""
         if not path:
             raise protocol.Forbidden(path, "the root stays as it is")
         return await self.place(path)

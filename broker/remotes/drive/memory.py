@@ -14,6 +14,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from broker.drive.records import Entry, Node, NodeId, Token
 
+Versions = Iterable[tuple[bytes, int]]
+"""Things, and which version of each was seen."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (thing BLOB PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID
 """
@@ -22,9 +25,6 @@ INSERT INTO seen VALUES (?, ?)
 ON CONFLICT (thing) DO UPDATE SET version = excluded.version WHERE excluded.version > seen.version
 """
 _TOGETHER = 500
-
-Versions = Iterable[tuple[bytes, int]]
-"""Things, and which version of each was seen."""
 _KEPT = 200_000
 """Versions that are held in memory; beyond it all are read from the disk again."""
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from broker.drive.errors import DriveError, EntryChanged, EpochChanged, Malformed, Missing, NodeChanged
+from broker.drive.errors import DriveError, EpochChanged, Malformed, Missing, NodeChanged
 from broker.drive.format.bodies import Body
 from broker.drive.records import StoredNode, Token
 from broker.remotes import protocol
@@ -199,7 +199,6 @@ class DriveRemote:
 
     async def _create(self, path: Path, body: Body, changes: Changes, source: Source | None = None) -> Attributes:
         place = self._find.recent.get(path)
-        untried = place is None and (place := self._find.untried(path)) is not None
         if place is None or place.node is not None:
             place = await self._find.name(path)
         home = place.free().stored.home
@@ -212,9 +211,6 @@ class DriveRemote:
             self._find.recent.put(named)
             return self._described(named.required())
 
-        if untried:
-            with contextlib.suppress(EntryChanged, EpochChanged):
-                return await attempt()
         return await self._retried(attempt)
 
     async def _remove(self, path: Path, *, folder: bool) -> None:

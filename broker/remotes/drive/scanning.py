@@ -14,7 +14,7 @@ from broker.drive.records import Entry, NodeId, StoredNode, Token
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.guard import of_pairs
 from broker.remotes.drive.places import Held
-from broker.remotes.paths import Path
+from broker.remotes.paths import Path, join
 
 _LIMIT = 50_000
 """Entries that are asked for at once."""
@@ -71,10 +71,6 @@ def _open_all(path: Path, folder: Held, rows: Sequence[Row], verify: bool) -> It
             if entry.child != stored.node.id:
                 raise Tampered("the store gave another node than the name leads to")
         except DriveError as error:
-            yield Found(_join(path, entry.token.hex().encode()), folder, entry, stored, None, error)
+            yield Found(join(path, entry.token.hex().encode()), folder, entry, stored, None, error)
         else:
-            yield Found(_join(path, opened.name), folder, entry, stored, Held(stored, opened.keys))
-
-
-def _join(folder: Path, name: bytes) -> Path:
-    return folder + b"/" + name if folder else name
+            yield Found(join(path, opened.name), folder, entry, stored, Held(stored, opened.keys))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.kernel.idmaps import IdMap, parse
+from broker.kernel.tracee import Tracee
 
 IDS = st.integers(0, (1 << 32) - 2)
 
@@ -40,3 +44,21 @@ def test_our_own_map_is_the_kernels() -> None:
     with open("/proc/self/uid_map", "rb") as file:
         ids = parse(file.read())
     assert ids.outside(os.getuid()) == os.getuid()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can map many ids")
+def test_a_map_of_many_extents_is_read_whole() -> None:
+    """The kernel takes a page at once at most, and gives a page: fewer extents."""
+    written = [(2 * at, 1000 + 3 * at, 1) for at in range(340)]
+    with subprocess.Popen(["unshare", "--user", "sleep", "60"]) as child:
+        try:
+            own = os.readlink("/proc/self/ns/user")
+            while os.readlink(f"/proc/{child.pid}/ns/user") == own:
+                time.sleep(0.01)
+            for kind in ("uid", "gid"):
+                with open(f"/proc/{child.pid}/{kind}_map", "w") as file:
+                    file.write("".join(f"{inner} {outer} {count}\n" for inner, outer, count in written))
+            maps = Tracee(child.pid).id_maps()
+        finally:
+            child.kill()
+    assert maps.uids.extents == maps.gids.extents == tuple(written)

@@ -6,10 +6,11 @@ import os
 
 import pytest
 from remotes.memory import Memory
+from remotes.plans import Plan
 
-from broker.remotes.protocol import Changes
+from broker.remotes.protocol import Changes, Forbidden
 
-from .drive import WRITE, Drive, Drives, content_of, store
+from .drive import WRITE, Drive, Drives, calling, content_of, store
 
 
 async def inode(drive: Drive, path: bytes) -> int:
@@ -87,6 +88,44 @@ async def test_a_name_that_went_on_the_remote_too(drives: Drives, memory: Memory
         await drive.close(file)
         assert content_of(memory, b"other") == b"old"
         assert await drive.names(b"") == {b"other"}
+
+
+async def test_what_cannot_be_listed_is_in_nobodys_way(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """The other names are looked for where one may look."""
+    await store(memory, b"a", b"old")
+    for folder in (b"closed", b"d"):
+        await memory.mkdir(folder, Changes(mode=0o700))
+    await memory.link(b"a", b"d/b")
+    plan.fail("list", Forbidden, path=b"closed", times=9)
+    async with drives() as drive:
+        file = await drive.open(b"a", os.O_RDWR)
+        await drive.unlink(b"a")
+        os.write(file, b"new")
+        await drive.close(file)
+    assert content_of(memory, b"d/b") == b"new"
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_nothing_is_searched_in_vain(drives: Drives, memory: Memory, plan: Plan, gone: bool) -> None:
+    """Not for a file whose other names have gone by the time of the push, nor for a name that stays."""
+    await store(memory, b"a", b"old")
+    await store(memory, b"c", b"c")
+    await memory.link(b"a", b"b")
+
+    def taken(old: bytes, new: bytes) -> None:
+        raise FileExistsError
+
+    async with drives() as drive:
+        file = await drive.open(b"a", os.O_RDWR)
+        os.write(file, b"new")
+        if gone:
+            await memory.remove(b"b")
+            await drive.unlink(b"a")
+        else:
+            with pytest.raises(FileExistsError):
+                await drive.mirror.rename(b"c", b"a", calling(taken), replace=False, exchange=False)
+        await drive.close(file)
+    assert plan.count("list") == 0
 
 
 async def test_names_are_found_without_a_search(

@@ -1,10 +1,10 @@
-"""New names are made without a look first, in a folder that was looked up a moment ago: what is there wins."""
+"""New names are made where their path leads now, whatever another client has done since the last look."""
 
 from __future__ import annotations
 
 import pytest
 
-from broker.remotes.protocol import AlreadyExists, BadAnswer, Changes
+from broker.remotes.protocol import AlreadyExists, Changes, NotADirectory
 
 from ..helpers import content_of, names_in, put
 from .drives import Drive, drive
@@ -15,25 +15,13 @@ def own() -> Drive:
     return drive()
 
 
-def other_of(own: Drive) -> Drive:
-    """Another client, which has seen nothing of what the first one did."""
+@pytest.fixture
+def other(own: Drive) -> Drive:
+    """Another client of the same drive."""
     return drive(own.identity, own.store, own.blobs)
 
 
-async def test_one_question_for_many_names(own: Drive) -> None:
-    """The folder is looked up for the first; the others are a commit each, and nothing else."""
-    await own.remote.mkdir(b"d", Changes())
-    other = other_of(own)
-    await put(other.remote, b"d/first", b"1")
-    own.store.asked.clear()
-    for number in range(20):
-        await put(other.remote, b"d/%d" % number, b"%d" % number)
-    assert own.store.asked == {"commit": 20}
-    assert await names_in(own.remote, b"d") == sorted([b"first", *(b"%d" % number for number in range(20))])
-
-
-async def test_a_taken_name_is_kept(own: Drive) -> None:
-    other = other_of(own)
+async def test_a_taken_name_is_kept(own: Drive, other: Drive) -> None:
     await put(other.remote, b"first", b"")
     await put(own.remote, b"name", b"theirs")
     with pytest.raises(AlreadyExists):
@@ -43,9 +31,7 @@ async def test_a_taken_name_is_kept(own: Drive) -> None:
     assert await content_of(own.remote, b"name") == b"theirs"
 
 
-async def test_a_name_that_somebody_has_removed(own: Drive) -> None:
-    """Its tombstone is in the way of a commit for a name that never was."""
-    other = other_of(own)
+async def test_a_name_that_somebody_has_removed(own: Drive, other: Drive) -> None:
     await put(other.remote, b"first", b"")
     await put(own.remote, b"name", b"theirs")
     await own.remote.remove(b"name")
@@ -53,22 +39,32 @@ async def test_a_name_that_somebody_has_removed(own: Drive) -> None:
     assert await content_of(own.remote, b"name") == b"ours"
 
 
-async def test_a_name_that_is_known_to_have_been_there_is_looked_up(own: Drive) -> None:
-    """A store that has forgotten a removed name cannot have it made as if it were new."""
-    await put(own.remote, b"name", b"1")
-    await own.remote.remove(b"name")
-    await put(own.remote, b"other", b"")
-    own.store.entries.clear()
-    with pytest.raises(BadAnswer, match="older state"):
-        await put(own.remote, b"name", b"2")
-
-
-async def test_after_the_folder_has_moved(own: Drive) -> None:
-    """Who has moved it himself makes names where the path leads now."""
+async def test_in_a_folder_that_has_moved(own: Drive, other: Drive) -> None:
+    """Another folder has its name: the new file is in that."""
     await own.remote.mkdir(b"d", Changes())
-    await put(own.remote, b"d/first", b"")
+    await put(other.remote, b"d/first", b"")
     await own.remote.rename(b"d", b"e")
     await own.remote.mkdir(b"d", Changes())
-    await put(own.remote, b"d/second", b"")
+    await put(other.remote, b"d/second", b"")
     assert await names_in(own.remote, b"e") == [b"first"]
     assert await names_in(own.remote, b"d") == [b"second"]
+
+
+async def test_in_a_folder_that_was_made_anew(own: Drive, other: Drive) -> None:
+    await own.remote.mkdir(b"d", Changes())
+    await put(other.remote, b"d/first", b"")
+    await own.remote.remove(b"d/first")
+    await own.remote.rmdir(b"d")
+    await own.remote.mkdir(b"d", Changes())
+    await put(other.remote, b"d/second", b"")
+    assert await names_in(own.remote, b"d") == [b"second"]
+
+
+async def test_in_a_folder_that_is_a_file_by_now(own: Drive, other: Drive) -> None:
+    await own.remote.mkdir(b"d", Changes())
+    await put(other.remote, b"d/first", b"")
+    await own.remote.remove(b"d/first")
+    await own.remote.rmdir(b"d")
+    await put(own.remote, b"d", b"")
+    with pytest.raises(NotADirectory):
+        await put(other.remote, b"d/second", b"")
