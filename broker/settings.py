@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from msgspec import Struct, field
 
-REMOTE_SCHEMES = ("file", "drive", "drive+http", "drive+https")
-"""The kinds of remotes there are, by the scheme of their URL."""
+REMOTE_OPTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "file": (),
+        "drive": ("blobs", "key", "metadata", "passphrase_file"),
+        "drive+http": ("insecure", "key", "passphrase_file"),
+        "drive+https": ("ca", "key", "passphrase_file"),
+    }
+)
+"""The kinds of remotes there are, by the scheme of their URL, and the options that each has."""
 
 DRIVE_PREFIX, DRIVE_URL = b"drive:", "drive:"
 """Where an encrypted drive of the user's own is when nothing else is said."""

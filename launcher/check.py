@@ -17,6 +17,7 @@ from broker.settings import MountSettings
 from launcher import probe
 from launcher.document import PolicyError
 from launcher.policy import load
+from launcher.procfs import NOT_OURS, is_ours
 
 _GETPID_I386 = 20
 _IO_URING_SETUP = 425
@@ -47,6 +48,9 @@ def check(policy: str | None, mounts: Sequence[str]) -> int:
 
 def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
     yield kernel(os.uname().release)
+    if not is_ours():
+        yield Finding("missing", "processes of this pid namespace", NOT_OURS)
+        return
     yield from supervised(probe.supervision())
     yield _dropped_ids()
     yield _copies()

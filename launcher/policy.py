@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Mapping, Sequence
 
-from broker.settings import DRIVE_PREFIX, DRIVE_URL, REMOTE_SCHEMES, MountSettings, RemoteSettings, Settings
+from broker.settings import DRIVE_PREFIX, DRIVE_URL, REMOTE_OPTIONS, MountSettings, RemoteSettings, Settings
 from launcher.document import PolicyError, Value, parse
 
 CACHE_LIMIT = 10 * 2**30
@@ -77,6 +77,11 @@ def _remote(table: Value) -> RemoteSettings:
         raise items["url"].error(f'"{url}" is not a URL; write one such as "file:///srv/share"')
     _known_scheme(items["url"], url)
     options = {name: item for name, item in items.items() if name != "url"}
+    known = REMOTE_OPTIONS.get(url.partition(":")[0], tuple(options))
+    for name, item in options.items():
+        if name not in known:
+            advice = f"known here: url, {', '.join(known)}" if known else "remove it: such a remote has only a url"
+            raise item.error(f'unknown option "{name}"; {advice}')
     return RemoteSettings(
         url,
         {name: item.value for name, item in options.items()},
@@ -138,14 +143,15 @@ def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
         _known_scheme(place, name)
         return RemoteSettings(name)
     known = f" (there is {', '.join(sorted(remotes))})" if remotes else ""
-    raise place.error(f'unknown remote "{name}"{known}; write a URL or the name of a [remote.NAME]')
+    advice = f"write file://{name}" if name.startswith("/") else "write a URL or the name of a [remote.NAME]"
+    raise place.error(f'unknown remote "{name}"{known}; {advice}')
 
 
 def _known_scheme(place: Value, url: str) -> None:
     """The scheme, or the last part of one such as ``cached+file``, is that of a remote."""
     scheme = url.partition(":")[0]
-    if not {scheme, scheme.rpartition("+")[2]} & set(REMOTE_SCHEMES):
-        known = ", ".join(f"{name}:" for name in REMOTE_SCHEMES)
+    if not {scheme, scheme.rpartition("+")[2]} & set(REMOTE_OPTIONS):
+        known = ", ".join(f"{name}:" for name in REMOTE_OPTIONS)
         raise place.error(f'there are no {scheme}: remotes, as in "{url}"; choose one of {known}')
 
 

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import os
 
+NOT_OURS = (
+    "/proc is not that of this pid namespace, so that a program's working directory and memory cannot be told from "
+    "another's; mount it: unshare --mount-proc, or mount -t proc proc /proc"
+)
+
+
+def is_ours() -> bool:
+    """Whether /proc shows processes by the pids that they have for this one."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
 
 def state_and_parent(pid: int) -> tuple[str, int]:
     """The state letter and the parent's pid in /proc/PID/stat, see proc(5); ("", 0) of a process that is gone."""

@@ -49,6 +49,10 @@ class Room(Protocol):
         """Before so many bytes are fetched; `full`: the disk has no room for them. Whether any came free."""
         ...
 
+    def spend_reserve(self) -> bool:
+        """Free what was put by for what has to be put on record of a full disk; whether there was anything."""
+        ...
+
 
 class Endless:
     """A cache that needs no room to be made."""
@@ -56,6 +60,9 @@ class Endless:
     def fetched(self, size: int) -> None: ...
 
     async def make_room(self, size: int, *, full: bool = False) -> bool:
+        return False
+
+    def spend_reserve(self) -> bool:
         return False
 
 

@@ -84,9 +84,18 @@ class Eviction:
             return False
         try:
             freed = await self._evict(size, at_least=size if full else 0, tries=_TRIES)
-            return freed > 0 or (full and self._spend_reserve())
+            return freed > 0 or (full and self.spend_reserve())
         except (OSError, sqlite3.Error):
             return False  # the fetch itself will tell what is wrong
+
+    def spend_reserve(self) -> bool:
+        """Free what was put by for what has to be put on record of a full disk; whether there was anything."""
+        try:
+            held = os.stat(self._reserve).st_blocks > 0
+        except FileNotFoundError:
+            return False
+        os.truncate(self._reserve, 0)
+        return held
 
     async def evict(self) -> int:
         """Bring the cache within its limits; the bytes that came free."""
@@ -160,7 +169,7 @@ class Eviction:
             try:
                 await store.ledger.put(record)
             except OSError as error:
-                if error.errno != errno.ENOSPC or not self._spend_reserve():
+                if error.errno != errno.ENOSPC or not self.spend_reserve():
                     raise
                 await store.ledger.put(record)
 
@@ -202,12 +211,6 @@ class Eviction:
                     with contextlib.suppress(OSError, sqlite3.Error):
                         stores.append(stack.enter_context(_opened(directory)))
             yield stores
-
-    def _spend_reserve(self) -> bool:
-        """Free what was put by for eviction itself; whether there was anything."""
-        held = os.stat(self._reserve).st_blocks > 0
-        os.truncate(self._reserve, 0)
-        return held
 
     @property
     def _reserve(self) -> str:

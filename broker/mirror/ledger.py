@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -45,12 +46,21 @@ class Ledger:
     """
 
     def __init__(
-        self, path: str, generation: Generation, vouch: Vouch | None = None, marks: Marks | None = None
+        self,
+        path: str,
+        generation: Generation,
+        vouch: Vouch | None = None,
+        marks: Marks | None = None,
+        spend: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`vouch` is told how the nodes in the cache are shown, `marks` of what becomes dirty, and clean again."""
+        """`vouch` is told how the nodes in the cache are shown, `marks` of what becomes dirty, and clean again.
+
+        `spend` frees a little room on a full disk, and says whether it did: a push frees more once it is on record.
+        """
         self._generation = generation
         self._vouch = vouch or NoVouch()
         self._marks = marks
+        self._spend = spend
         self._cache: dict[int, Record | None] = {}
         self._epoch = 0
         """Counts changes, and how often the cache was emptied: what was read before is not put into it after."""
@@ -193,8 +203,12 @@ class Ledger:
                 raise OSError(errno.EIO, why) from error
             if not isinstance(error, sqlite3.OperationalError):
                 raise
-            number = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
-            raise OSError(number, f"the ledger of the cache: {error}") from error
+            if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise OSError(errno.EIO, f"the ledger of the cache: {error}") from error
+            if self._spend():
+                return await self.run(work, small=small)
+            full = f"no room is left in the cache: free some at {os.path.dirname(self._path)}"
+            raise OSError(errno.ENOSPC, full) from error
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
         statement = f"INSERT INTO node ({COLUMNS}) VALUES ({_MARKS}) {otherwise}"

@@ -94,23 +94,25 @@ class Lookup:
             await self._ledger.put(record)
             self._trust.name(path, time.monotonic())
 
-    async def rebase(self, path: Path, ino: int, attributes: Attributes, *, times: bool = False) -> None:
-        """The remote's version of a node moved because of a change of ours that left its content alone.
+    async def rebase(self, path: Path, ino: int, attributes: Attributes, *, times: bool = False) -> bool:
+        """The remote's version of a node moved because of a change of ours that left its content alone; whether the
+        mirror agrees with it now.
 
         Hold the node's lock. If the content moved nevertheless, because somebody else had changed it before, the
         record stays as it is, and with it the mirror's node out of date. `times`: the change was one of times.
         """
         record = await self._ledger.get(ino)
         if record is None:
-            return
+            return True
         same = attributes.size == record.size and (times or attributes.mtime_ns == record.mtime_ns)
         if same or not attributes.is_regular:
             fresh = record_of(ino, attributes, hydrated=record.hydrated, dirty=record.dirty, digest=record.digest)
             with contextlib.suppress(OSError):  # the change has happened, also if the ledger cannot be written
                 await self._ledger.put(fresh)
                 self.agreed(path)
-                return
+                return True
         self.distrust(path)
+        return False
 
     def agreed(self, path: Path) -> None:
         """What is on record of the node at `path` has just come from the remote: older answers count no more."""

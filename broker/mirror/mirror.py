@@ -49,7 +49,7 @@ class Mirror:
         room: Room | None = None,
     ) -> None:
         """Call it inside the running loop. `directory` is private to the user and to this mount."""
-        vouch = vouch or NoVouch()
+        vouch, room = vouch or NoVouch(), room or Endless()
         self.tree = Tree(directory, owners=owners)
         self.remote = remote
         self._read_only = read_only
@@ -60,12 +60,12 @@ class Mirror:
         ledger = os.path.join(directory, "ledger.sqlite")
         salvaged = renew(ledger) if self._generation.alone() and self.tree.names(b"") else None
         self._marks = Marks(directory)
-        self._ledger = Ledger(ledger, self._generation, vouch, self._marks)
+        self._ledger = Ledger(ledger, self._generation, vouch, self._marks, room.spend_reserve)
         twins = Twins(self.tree, self._ledger, self._locks)
         placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing)
-        self._content = Content(remote, self._ledger, self._locks, progress, tell, room or Endless())
+        self._content = Content(remote, self._ledger, self._locks, progress, tell, room)
         self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
         self._others = Others(remote, self._lookup, twins)

@@ -98,9 +98,11 @@ class Names:
             except BaseException as error:
                 self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
-            await self._rebase(existing, attributes)
+            agrees = await self._rebase(existing, attributes)
             await self._twins.note(attributes.identity, existing, path)
             self._lookup.changed(path)
+            if not agrees:
+                self._lookup.distrust(path)  # it is the same node
             return result
 
     async def unlink(self, path: Path, act: Act) -> int:
@@ -252,10 +254,9 @@ class Names:
         if kept is not None:
             self._stash.drop(kept)
 
-    async def _rebase(self, path: Path, attributes: Attributes) -> None:
+    async def _rebase(self, path: Path, attributes: Attributes) -> bool:
         status = self._tree.lstat(path)
-        if status is not None:
-            await self._lookup.rebase(path, status.st_ino, attributes)
+        return status is None or await self._lookup.rebase(path, status.st_ino, attributes)
 
     async def _take_back(self, path: Path, made: Attributes | None) -> None:
         """Remove what the remote has made for a call that fails nevertheless, unless it is another's by now."""

@@ -20,6 +20,7 @@ from broker.remotes.filesystems import answers_at_once, capabilities_of
 from broker.remotes.oserrors import remote_error
 from broker.remotes.paths import Path
 from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Space, Step, Version, unseen
+from broker.remotes.roots import Root
 from broker.remotes.tree import Tree
 
 _P = ParamSpec("_P")
@@ -32,12 +33,12 @@ _SMALL = 64 << 10
 
 
 class FileRemote:
-    """The folder behind the descriptor `root`, which the remote takes over."""
+    """The folder behind the descriptor `root`, which the remote takes over, or what `reopen` opens in its place."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, reopen: Callable[[], int]) -> None:
         self._capabilities = capabilities_of(root)
         self._prompt = answers_at_once(root)
-        self._tree = Tree(root)
+        self._tree = Tree(Root(root, reopen))
         self._pool = pool(_THREADS, "file-remote")
         self._closed = False
 

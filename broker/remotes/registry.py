@@ -36,15 +36,19 @@ def open_file(settings: RemoteSettings) -> FileRemote:
         place = settings.place(next(iter(settings.options)))
         raise SetupError(f"{place}: a file: remote has no option {names}: remove it")
     shown = os.fsdecode(directory)
+
+    def opened() -> int:
+        return os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+
     try:
-        root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        root = opened()
     except OSError as error:
         reason = _REASONS.get(error.errno or 0, f"cannot be opened ({error.strerror}): check that it is mounted")
         raise SetupError(f"{shown} {reason}") from error
     if not os.access(".", os.X_OK, dir_fd=root, effective_ids=True):
         os.close(root)
         raise SetupError(f"{shown} {_REASONS[errno.EACCES]}")
-    return FileRemote(root)
+    return FileRemote(root, opened)
 
 
 def open_encrypted(settings: RemoteSettings) -> Remote:

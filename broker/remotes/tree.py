@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -29,6 +28,7 @@ from broker.remotes.paths import Path, valid_target
 from broker.remotes.protocol import Attributes, Changes, Space, Step, Version
 from broker.remotes.renaming import exchange, move_to_free_name
 from broker.remotes.replacing import Replacer, Target
+from broker.remotes.roots import Root
 
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _NODE = os.O_PATH | os.O_NOFOLLOW
@@ -37,13 +37,11 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY
 
 
 class Tree:
-    """The folder behind the descriptor `root`, which is closed with the last reference to this object: a request
-    that hangs may outlive the remote."""
+    """What is below `root`."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: Root) -> None:
         self._root = root
         self._replacer = Replacer()
-        weakref.finalize(self, os.close, root)
 
     def stat(self, path: Path) -> Attributes:
         node = self._open(path, _NODE)
@@ -164,7 +162,7 @@ class Tree:
             return describe(node)
 
     def space(self) -> Space:
-        room = os.statvfs(self._root)
+        room = os.statvfs(self._root.file(b""))
         unit = room.f_frsize
         return Space(
             total=room.f_blocks * unit,
@@ -180,8 +178,9 @@ class Tree:
         return self._beneath(path, flags)
 
     def _beneath(self, path: Path, flags: int) -> int:
+        root = self._root.file(path)
         try:
-            return native.open_beneath(self._root, path or b".", flags)
+            return native.open_beneath(root, path or b".", flags)
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from broker.remotes.registry import SCHEMES
-from broker.settings import REMOTE_SCHEMES
+from broker.settings import REMOTE_OPTIONS
 from broker.syscalls.handlers import HANDLERS
 from broker.table import RANGE_END, RANGE_MASK, RANGE_START, TABLE, Trap
 
@@ -55,4 +55,4 @@ def test_the_page_size_is_the_one_the_lane_counts_with() -> None:
 
 def test_the_schemes_of_the_policy_are_those_of_the_registry() -> None:
     """The policy refuses an unknown scheme with its line, without loading the remotes."""
-    assert set(REMOTE_SCHEMES) == set(SCHEMES)
+    assert set(REMOTE_OPTIONS) == set(SCHEMES)

@@ -44,8 +44,8 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
     """Each key reaches the settings, named remotes with their own options, -m after the file's mounts."""
     text = """
         [remote.share]
-        url = "file:///srv"
-        retries = 3
+        url = "drive:///srv"
+        key = 3
         [[mount]]
         prefix = "/drive"
         remote = "share"
@@ -60,7 +60,7 @@ def test_everything_that_a_policy_can_say(tmp_path: Path) -> None:
         limit = "1.5GiB"
         keep_free = 0
     """
-    share = RemoteSettings("file:///srv", {"retries": 3}, {"retries": f"{tmp_path}/p.toml:4"})
+    share = RemoteSettings("drive:///srv", {"key": 3}, {"key": f"{tmp_path}/p.toml:4"})
     assert load(tmp_path, text, "/a=file:///b=c,d,ro", "/s=share") == Settings(
         mounts=(
             MountSettings(b"/drive", share, True, 2.0, 7.5),
@@ -181,6 +181,9 @@ def test_a_named_policy_must_exist(tmp_path: Path, by_option: bool) -> None:
         (mounts(("/a/b", "file:/x"), ("/a", "file:/y")), ':4: the prefixes "/a/b" and "/a" overlap'),
         (mounts(("/a", "share")), ':3: unknown remote "share"; write a URL'),
         ("remote.b.url = 'file:/y'\n" + mounts(("/a", "share")), ':4: unknown remote "share" (there is b)'),
+        (mounts(("/a", "/srv")), ':3: unknown remote "/srv"; write file:///srv'),
+        ("[remote.b]\nurl = 'file:/y'\nkey = 'x'", ':3: unknown option "key"; remove it'),
+        ("[remote.b]\nurl = 'drive:///y'\n\nkeys = 'x'", ':4: unknown option "keys"; known here: url, blobs, key'),
         ("[cache]\nlimit = 0", ':2: "0" is no size'),
         ("[cache]\nlimit = true", ":2: "),
         ("[cache]\nkeep_free = -1", ':2: "-1" is no size'),

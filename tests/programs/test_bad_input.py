@@ -104,3 +104,16 @@ def test_no_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o777)
     (tmp_path / "remote").mkdir(mode=0o700)
     assert "ermission" in refusal(tmp_path, ["-m", "/d=file://REMOTE"], user=65534)
+
+
+@pytest.mark.usefixtures("drive_only")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a pid namespace")
+@pytest.mark.parametrize(("command", "status"), [(["exec", "touch", "/d/ran"], 125), (["check"], 1)])
+def test_the_processes_of_another_namespace(tmp_path: Path, command: list[str], status: int) -> None:
+    """Where /proc tells of other processes than ours, a relative path would lead to another's working directory."""
+    argv = seccomp_drive(command[0], "-m", f"/d=file://{tmp_path}", *command[1:])
+    done = subprocess.run(["unshare", "--pid", "--fork", *argv], capture_output=True, text=True, timeout=30)
+    assert done.returncode == status
+    assert "/proc is not that of this pid namespace" in done.stderr + done.stdout
+    assert "unshare --mount-proc" in done.stderr + done.stdout
+    assert not (tmp_path / "ran").exists()

@@ -11,13 +11,7 @@ from msgspec import Struct
 
 from broker.errors import SetupError
 from broker.remotes.paths import Path, valid_path
-from broker.settings import RemoteSettings
-
-OPTIONS = {
-    "drive": frozenset({"key", "passphrase_file", "metadata", "blobs"}),
-    "drive+http": frozenset({"key", "passphrase_file", "insecure"}),
-    "drive+https": frozenset({"key", "passphrase_file", "ca"}),
-}
+from broker.settings import REMOTE_OPTIONS, RemoteSettings
 
 
 class Embedded(Struct, frozen=True):
@@ -72,12 +66,10 @@ def _base(environ: Mapping[str, str], variable: str, otherwise: str) -> str:
 
 
 def _options(settings: RemoteSettings, scheme: str) -> dict[str, str | bool]:
-    known = OPTIONS[scheme]
+    known = REMOTE_OPTIONS[scheme]
     for name, value in settings.options.items():
         if name not in known:
-            raise SetupError(
-                f"{settings.place(name)}: unknown option {name}: choose one of {', '.join(sorted(known))}"
-            )
+            raise SetupError(f"{settings.place(name)}: unknown option {name}: choose one of {', '.join(known)}")
         if not isinstance(value, bool if name == "insecure" else str):
             raise SetupError(f"{settings.place(name)}: {name} has the wrong type: write {name} = {_EXAMPLES[name]}")
     return {name: value for name, value in settings.options.items() if isinstance(value, str | bool)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import sqlite3
 import subprocess
@@ -391,3 +392,32 @@ async def test_a_late_answer_takes_no_mark_away(tmp_path: Path) -> None:
         await large
     with closing(Marks(str(tmp_path))) as later:
         assert later.left() == {1: Version("1")}
+
+
+async def test_a_full_disk_gives_up_what_was_put_by(tmp_path: Path) -> None:
+    """What has to be on record before anything can be evicted has the room for it; once, and then it is ENOSPC."""
+    reserves = [200, 0]
+
+    def limit(pages: int) -> None:
+        for database in (ledger._at_once, ledger._database):
+            database.execute(f"PRAGMA max_page_count = {pages}")
+
+    def spend() -> bool:
+        pages = reserves.pop(0)
+        if pages:
+            limit(before + pages)
+        return pages > 0
+
+    generation = Generation(str(tmp_path / "generation"))
+    ledger = Ledger(str(tmp_path / "ledger.sqlite"), generation, spend=spend)
+    try:
+        (before,) = ledger._at_once.execute("PRAGMA page_count").fetchone()
+        limit(before)
+        await ledger.put(*(record(ino) for ino in range(1000)))
+        assert reserves == [0] and len(await ledger.get_many(range(1000))) == 1000
+        with pytest.raises(OSError, match="no room is left in the cache: free some at ") as caught:
+            await ledger.put(*(record(ino) for ino in range(1000, 99_000)))
+        assert caught.value.errno == errno.ENOSPC and str(tmp_path) in str(caught.value)
+    finally:
+        ledger.close()
+        generation.close()

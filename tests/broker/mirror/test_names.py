@@ -154,6 +154,20 @@ async def test_links_of_one_file_stay_one(drives: Drives, memory: Memory) -> Non
         assert memory.reads == 1
 
 
+async def test_a_link_to_what_has_changed_meanwhile(drives: Drives, memory: Memory) -> None:
+    """The new name shows the file as it is on the remote now, not as it was when the other name was looked at."""
+    await store(memory, b"a", b"1")
+    async with drives() as drive:
+        await drive.stat(b"a")
+        await store(memory, b"a", b"longer")
+        await memory.link(b"a", b"elsewhere")
+        await drive.link(b"a", b"b")
+        found = await drive.stat(b"b")
+        assert found is not None and found.st_size == len(b"longer")
+        assert drive.mirror.shown(b"b", found.st_ino).nlink == 3
+        assert await drive.read(b"b") == await drive.read(b"a") == b"longer"
+
+
 @pytest.mark.parametrize("flags", [os.O_RDWR | os.O_CREAT, os.O_RDONLY | os.O_CREAT])
 async def test_a_set_id_file_is_made_there_and_not_here(drives: Drives, memory: Memory, flags: int) -> None:
     """open(2) with mode 04755, and mknod(2): the remote has the bits, the mirror's inode never."""

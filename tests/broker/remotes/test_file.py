@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -216,3 +217,27 @@ def test_capabilities_are_those_of_the_file_system(file_remote: FileRemote, shar
     assert declared.extended_attributes == xattrs
     assert declared.owners == (os.geteuid() == 0)
     assert declared.modes and declared.symlinks and declared.hard_links and declared.special_files
+
+
+async def test_a_folder_that_was_removed(file_remote: FileRemote, share: Path) -> None:
+    """It is no empty folder: whatever is asked cannot be said. What is made in its place later is served again."""
+    attributes = await put(file_remote, b"f", b"1")
+    shutil.rmtree(share)
+    for asked in (
+        lambda: file_remote.stat(b"f"),
+        lambda: file_remote.stat(b""),
+        lambda: names_in(file_remote, b""),
+        lambda: file_remote.read(b"f", attributes.version, 0, 1),
+        lambda: file_remote.authorize(b"f"),
+        lambda: file_remote.remove(b"f"),
+        lambda: file_remote.mkdir(b"d", Changes()),
+        lambda: put(file_remote, b"new", b""),
+        lambda: file_remote.rename(b"f", b"g"),
+        lambda: file_remote.space(),
+    ):
+        with pytest.raises(protocol.Unavailable, match="was removed"):
+            await asked()
+    share.mkdir()
+    assert await names_in(file_remote, b"") == []
+    await put(file_remote, b"new", b"2")
+    assert (share / "new").read_bytes() == b"2"
