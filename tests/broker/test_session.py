@@ -63,8 +63,11 @@ def test_an_unusable_cache_is_refused_and_the_remote_closed(tmp_path: Path, spoi
             closed.append(True)
             await super().close()
 
+    def opened() -> int:
+        return os.open(tmp_path / "share", os.O_RDONLY)
+
     def factory(_: RemoteSettings) -> FileRemote:
-        return Watched(os.open(tmp_path / "share", os.O_RDONLY))
+        return Watched(opened(), opened)
 
     message = _refused(settings, {"file": factory})
     assert str(tmp_path / "cache") in message
