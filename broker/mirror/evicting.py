@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,7 +17,6 @@ from broker.mirror import leases
 from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import make_hole, reopen
-from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
@@ -34,11 +32,7 @@ class Store(Struct, frozen=True):
     usage: Usage
 
 
-Put = Callable[[Record], Awaitable[None]]
-"""Puts something on record, even where the disk is full."""
-
-
-async def empty(store: Store, ino: int, path: Path, put: Put) -> int | None:
+async def empty(store: Store, ino: int, path: Path) -> int | None:
     """Take the content of the inode at `path`; the bytes that came free. None if something else is there.
 
     0 when the content is dirty, or somebody has the file open, locked or in work.
@@ -57,9 +51,9 @@ async def empty(store: Store, ino: int, path: Path, put: Put) -> int | None:
             record = await store.ledger.get(ino)
             if record is None or record.dirty or not record.hydrated or _in_use(file):
                 return 0
-            await put(replace(record, hydrated=False))
+            await store.ledger.put(replace(record, hydrated=False))
             if _in_use(file):
-                await put(record)
+                await store.ledger.put(record)
                 return 0
             await on_thread(_hollow_out, file)
             return max(0, status.st_blocks - os.fstat(file).st_blocks) * 512

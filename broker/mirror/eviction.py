@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import heapq
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from msgspec import Struct
 
 from broker.mirror.evicting import Store, empty
 from broker.mirror.ledger import Ledger
-from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Candidate, Usage
@@ -165,15 +163,7 @@ class Eviction:
         return freed
 
     async def _empty(self, store: Store, candidate: Candidate, path: bytes) -> int | None:
-        async def put(record: Record) -> None:
-            try:
-                await store.ledger.put(record)
-            except OSError as error:
-                if error.errno != errno.ENOSPC or not self.spend_reserve():
-                    raise
-                await store.ledger.put(record)
-
-        freed = await empty(store, candidate.ino, path, put)
+        freed = await empty(store, candidate.ino, path)
         if freed:
             await store.usage.forget([candidate.ino])
         return freed
@@ -209,7 +199,7 @@ class Eviction:
             for directory in (os.path.join(mirrors, name) for name in os.listdir(mirrors)):
                 if directory not in self._stores and os.path.exists(os.path.join(directory, "ledger.sqlite")):
                     with contextlib.suppress(OSError, sqlite3.Error):
-                        stores.append(stack.enter_context(_opened(directory)))
+                        stores.append(stack.enter_context(_opened(directory, self.spend_reserve)))
             yield stores
 
     @property
@@ -230,14 +220,14 @@ class Eviction:
 
 
 @contextlib.contextmanager
-def _opened(directory: str) -> Iterator[Store]:
-    """The store of a mirror that this session has not mounted."""
+def _opened(directory: str, spend: Callable[[], bool]) -> Iterator[Store]:
+    """The store of a mirror that this session has not mounted; `spend` as in `Ledger`."""
     with contextlib.ExitStack() as stack:
         tree = stack.enter_context(contextlib.closing(Tree(directory, owners=False)))
         generation = stack.enter_context(contextlib.closing(Generation(os.path.join(directory, "generation"))))
         locks = stack.enter_context(contextlib.closing(Locks(os.path.join(directory, "locks"))))
         path = os.path.join(directory, "ledger.sqlite")
-        ledger = stack.enter_context(contextlib.closing(Ledger(path, generation)))
+        ledger = stack.enter_context(contextlib.closing(Ledger(path, generation, spend=spend)))
         yield Store(tree, ledger, locks, Usage(path))
 
 

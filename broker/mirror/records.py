@@ -53,7 +53,7 @@ class Record(Struct, frozen=True):
 
 def record_of_row(row: Sequence[object]) -> Record:
     """`row` has the columns in the order of COLUMNS."""
-    ino, version, hydrated, dirty, *rest = row
+    ino, version, hydrated, dirty, *rest = row  # of the types that COLUMNS declares, which no annotation says
     return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
 
 

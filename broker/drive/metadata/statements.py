@@ -89,15 +89,15 @@ class Batched:
 
     def __init__(self, select: Callable[[ColumnElement[bool]], Select[Any]], *columns: Column[Any]) -> None:
         names = [[f"k{i}_{j}" for j in range(len(columns))] for i in range(_LENGTHS[-1])]
-        self._statements = [Prepared(select(_one_of(columns, names[:length]))) for length in _LENGTHS]
+        self._statements = {length: Prepared(select(_one_of(columns, names[:length]))) for length in _LENGTHS}
         self._names = list(chain.from_iterable(names))
 
     def rows(self, connection: Connection, keys: Iterable[Key], **parameters: object) -> Iterator[tuple[Any, ...]]:
         """In no order. `parameters` are those of the query itself."""
-        for statement, batch in _batches(list(dict.fromkeys(keys))):
+        for batch in _batches(list(dict.fromkeys(keys))):
             # A short batch has the first of the names.
             values = dict(zip(self._names, chain.from_iterable(batch), strict=False))
-            yield from self._statements[statement].rows(connection, **values, **parameters)
+            yield from self._statements[len(batch)].rows(connection, **values, **parameters)
 
 
 def _one_of(columns: Sequence[Column[Any]], names: Sequence[Sequence[str]]) -> ColumnElement[bool]:
@@ -109,13 +109,13 @@ def _one_of(columns: Sequence[Column[Any]], names: Sequence[Sequence[str]]) -> C
     return or_(*(and_(*(c == p for c, p in zip(columns, term, strict=True))) for term in terms))
 
 
-def _batches(keys: Sequence[Key]) -> Iterator[tuple[int, Sequence[Key]]]:
-    """Padded with the last key to one of the lengths, which is said by its place."""
+def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Padded with the last key to one of the lengths."""
     longest = _LENGTHS[-1]
     for start in range(0, len(keys), longest):
         batch = keys[start : start + longest]
-        place = bisect_left(_LENGTHS, len(batch))
-        yield place, [*batch, *[batch[-1]] * (_LENGTHS[place] - len(batch))]
+        length = _LENGTHS[bisect_left(_LENGTHS, len(batch))]
+        yield [*batch, *[batch[-1]] * (length - len(batch))]
 
 
 def _cursor(connection: Connection) -> Any:

@@ -51,6 +51,6 @@ async def retried(attempt: Callable[[], Awaitable[_T]], *others: type[DriveError
     for number in range(1, _ATTEMPTS):
         try:
             return await attempt()
-        except (EntryChanged, EpochChanged, *others):  # type: ignore[misc]
+        except (EntryChanged, EpochChanged, *others):  # type: ignore[misc]  # mypy takes no star here
             await asyncio.sleep(random.uniform(0, _PAUSE * number))
     return await attempt()

@@ -50,21 +50,23 @@ async def test_in_a_folder_that_has_moved(own: Drive, other: Drive) -> None:
     assert await names_in(own.remote, b"d") == [b"second"]
 
 
-async def test_in_a_folder_that_was_made_anew(own: Drive, other: Drive) -> None:
+async def forsaken(own: Drive, other: Drive) -> None:
+    """The other client has looked at a folder `d` that is gone by now."""
     await own.remote.mkdir(b"d", Changes())
     await put(other.remote, b"d/first", b"")
     await own.remote.remove(b"d/first")
     await own.remote.rmdir(b"d")
+
+
+async def test_in_a_folder_that_was_made_anew(own: Drive, other: Drive) -> None:
+    await forsaken(own, other)
     await own.remote.mkdir(b"d", Changes())
     await put(other.remote, b"d/second", b"")
     assert await names_in(own.remote, b"d") == [b"second"]
 
 
 async def test_in_a_folder_that_is_a_file_by_now(own: Drive, other: Drive) -> None:
-    await own.remote.mkdir(b"d", Changes())
-    await put(other.remote, b"d/first", b"")
-    await own.remote.remove(b"d/first")
-    await own.remote.rmdir(b"d")
+    await forsaken(own, other)
     await put(own.remote, b"d", b"")
     with pytest.raises(NotADirectory):
         await put(other.remote, b"d/second", b"")
