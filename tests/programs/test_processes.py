@@ -73,8 +73,8 @@ INSIDE = {
         cat /proc/[0-9]*/stat 2> /dev/null | awk -v me=$PPID '$3 == "Z" && $4 == me' | wc -l
         sh -c 'exit 3' || echo $? """,
     "killed while writing": """
-        cd "$DRIVE"; (echo start; exec sleep 100) > log & sleep 0.3; kill -9 $!
-        wait $! 2> /dev/null || echo $?; cat log
+        cd "$DRIVE"; (echo start; exec sleep 100) > log & sleep 0.3
+        { kill -9 $!; wait $!; } 2> /dev/null || echo $?; cat log
         { timeout -s KILL 0.3 sh -c 'while :; do cat hello.txt; done' > /dev/null || echo $?; } 2> /dev/null
         cat hello.txt """,
     "namespaces": """
