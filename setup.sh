@@ -7,10 +7,12 @@ as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 
 need=(gcc libc6-dev libseccomp2 python3 python3-dev python3-venv)
 if ! dpkg-query -W "${need[@]}" >/dev/null 2>&1; then
+    echo "installing ${need[*]}"
     as_root apt-get update -qq
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
 [ -x .venv/bin/pip ] || /usr/bin/python3 -m venv .venv
+echo "building seccomp-drive into $PWD/.venv (about a minute)"
 .venv/bin/pip install --quiet --disable-pip-version-check .
 
 share=$(mktemp -d)

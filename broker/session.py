@@ -12,6 +12,8 @@ import socket
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from broker import spinning
 from broker.answering import Answerer
 from broker.dispatch import Dispatcher
@@ -161,7 +163,8 @@ async def _open_mirror(
     def refused(error: BadAnswer) -> None:
         tell_of(error.path, f"is refused: {error.detail}")
 
-    remote = await open_guarded(mount, refused, schemes)
+    where = replace(mount.remote, hidden=mirrors_directory(settings))
+    remote = await open_guarded(replace(mount, remote=where), refused, schemes)
     try:
         return await _mirror(settings, mount, tell_of, remote, Progress(mount.prefix, display), vouch, room)
     except BaseException:
@@ -202,7 +205,8 @@ async def _mirror(
         return mirror
     except (OSError, sqlite3.Error) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise SetupError(f"{directory}: {reason}; give a cache directory that you may write to") from error
+        todo = "give a cache directory that you may write to, by XDG_CACHE_HOME or dir under [cache]"
+        raise SetupError(f"{directory}: {reason}; {todo}") from error
 
 
 def _virtual(mount: MountSettings, path: Path) -> str:

@@ -26,11 +26,13 @@ class Value(Struct, frozen=True):
 
     @property
     def place(self) -> str:
-        """``FILE:LINE``, with the line of the key or of the nearest table around it."""
+        """``FILE:LINE``, with the line of the key, of the first one in it or of the nearest table around it."""
+        if not self.lines:
+            return self.origin
         key = self.key
-        while key and key not in self.lines:
+        while not (lines := [line for known, line in self.lines.items() if known[: len(key)] == key]):
             key = key[:-1]
-        return f"{self.origin}:{self.lines.get(key, 1)}" if self.lines else self.origin
+        return f"{self.origin}:{self.lines.get(key, min(lines))}"
 
     def error(self, message: str) -> PolicyError:
         """``FILE:LINE: message`` to raise."""

@@ -159,6 +159,8 @@ def _prefix(place: Value, prefix: str) -> bytes:
     if not prefix.startswith("/"):
         if _SCHEME.fullmatch(prefix):
             return prefix.encode()
+        if _SCHEME.fullmatch(prefix.lower()):
+            raise place.error(f'the prefix "{prefix}" has capitals; write "{prefix.lower()}"')
         raise place.error(f'the prefix "{prefix}" is relative; write "/drive", or a scheme such as "drive:"')
     encoded = os.fsencode(prefix)
     if b"\0" in encoded or len(encoded) >= _PATH_MAX:

@@ -33,12 +33,15 @@ _SMALL = 64 << 10
 
 
 class FileRemote:
-    """The folder behind the descriptor `root`, which the remote takes over, or what `reopen` opens in its place."""
+    """The folder behind the descriptor `root`, which the remote takes over, or what `reopen` opens in its place.
 
-    def __init__(self, root: int, reopen: Callable[[], int]) -> None:
+    The folder at `hidden` is not shown.
+    """
+
+    def __init__(self, root: int, reopen: Callable[[], int], hidden: Path = b"") -> None:
         self._capabilities = capabilities_of(root)
         self._prompt = answers_at_once(root)
-        self._tree = Tree(Root(root, reopen))
+        self._tree = Tree(Root(root, reopen), hidden)
         self._pool = pool(_THREADS, "file-remote")
         self._closed = False
 

@@ -24,8 +24,10 @@ _STALE = 24 * 3600
 class Listing:
     """One reading of a folder. Nothing is opened before the first page; `close` waits for a page on its way."""
 
-    def __init__(self, open_folder: Callable[[], int]) -> None:
+    def __init__(self, open_folder: Callable[[], int], hidden: bytes = b"") -> None:
+        """The name `hidden` is left out."""
         self._open_folder = open_folder
+        self._hidden = hidden
         self._lock = threading.Lock()
         self._entries: Iterator[Entry] | None = None
         self._folder = -1
@@ -38,7 +40,7 @@ class Listing:
                 return []
             if self._entries is None:
                 self._folder = self._open_folder()
-                self._entries = _read(self._folder)
+                self._entries = _read(self._folder, self._hidden)
             return list(islice(self._entries, size))
 
     def close(self) -> None:
@@ -50,7 +52,7 @@ class Listing:
                 self._folder = -1
 
 
-def _read(folder: int) -> Iterator[Entry]:
+def _read(folder: int, hidden: bytes) -> Iterator[Entry]:
     """All that is in `folder` and can be shown; what vanishes meanwhile is left out."""
     with os.scandir(folder) as entries:
         for found in entries:
@@ -59,6 +61,8 @@ def _read(folder: int) -> Iterator[Entry]:
                 status = found.stat(follow_symlinks=False)
                 if TEMPORARY.fullmatch(name):
                     _remove_if_stale(folder, name, status)
+                elif name == hidden:
+                    continue
                 elif valid_name(name):
                     yield Entry(name, _attributes(folder, name, status))
                 else:

@@ -12,6 +12,10 @@ def parent_of(path: Path) -> Path:
     return path.rpartition(b"/")[0]
 
 
+def base_of(path: Path) -> bytes:
+    return path.rpartition(b"/")[2]
+
+
 def join(folder: Path, name: bytes) -> Path:
     return folder + b"/" + name if folder else name
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from broker.errors import SetupError
 from broker.remotes.file import FileRemote
+from broker.remotes.paths import Path
 from broker.remotes.protocol import Remote
 from broker.settings import RemoteSettings
 
@@ -48,7 +49,13 @@ def open_file(settings: RemoteSettings) -> FileRemote:
     if not os.access(".", os.X_OK, dir_fd=root, effective_ids=True):
         os.close(root)
         raise SetupError(f"{shown} {_REASONS[errno.EACCES]}")
-    return FileRemote(root, opened)
+    return FileRemote(root, opened, _below(directory, os.fsencode(settings.hidden)))
+
+
+def _below(directory: bytes, folder: bytes) -> Path:
+    """The way from a directory to a folder in it, which need not exist; empty when it is not in there, or none."""
+    directory, folder = os.path.realpath(directory).rstrip(b"/") + b"/", os.path.realpath(folder) if folder else b""
+    return folder.removeprefix(directory) if folder.startswith(directory) else b""
 
 
 def open_encrypted(settings: RemoteSettings) -> Remote:

@@ -24,7 +24,7 @@ from broker.remotes.nodes import (
     version_of,
     way_to,
 )
-from broker.remotes.paths import Path, valid_target
+from broker.remotes.paths import Path, base_of, parent_of, valid_target
 from broker.remotes.protocol import Attributes, Changes, Space, Step, Version
 from broker.remotes.renaming import exchange, move_to_free_name
 from broker.remotes.replacing import Replacer, Target
@@ -37,10 +37,11 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY
 
 
 class Tree:
-    """What is below `root`."""
+    """What is below `root`, without what is ours: unfinished writes, and the folder at `hidden`, if there is one."""
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, hidden: Path = b"") -> None:
         self._root = root
+        self._hidden = hidden
         self._replacer = Replacer()
 
     def stat(self, path: Path) -> Attributes:
@@ -51,7 +52,8 @@ class Tree:
             os.close(node)
 
     def listing(self, path: Path) -> Listing:
-        return Listing(lambda: self._open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW))
+        hidden = base_of(self._hidden) if parent_of(self._hidden) == path else b""
+        return Listing(lambda: self._open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), hidden)
 
     def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         """As `Remote.read`. Looked at before it is opened: to open a device may already do something."""
@@ -173,9 +175,16 @@ class Tree:
         )
 
     def _open(self, path: Path, flags: int) -> int:
-        if TEMPORARY.fullmatch(path.rpartition(b"/")[2]):
-            raise protocol.NotFound(path, "the name of an unfinished write")
+        if ours := self._ours(path):
+            raise protocol.NotFound(path, ours)
         return self._beneath(path, flags)
+
+    def _ours(self, path: Path) -> str | None:
+        if TEMPORARY.fullmatch(base_of(path)):
+            return "the name of an unfinished write"
+        if self._hidden and (path + b"/").startswith(self._hidden + b"/"):
+            return "the cache of this session"
+        return None
 
     def _beneath(self, path: Path, flags: int) -> int:
         root = self._root.file(path)
@@ -201,8 +210,8 @@ class Tree:
         head, _, name = path.rpartition(b"/")
         if not name:
             raise protocol.Forbidden(path, "the root stays as it is")
-        if TEMPORARY.fullmatch(name):
-            raise protocol.Forbidden(path, "the name of an unfinished write")
+        if ours := self._ours(path):
+            raise protocol.Forbidden(path, ours)
         folder = self._beneath(head, _FOLDER)
         try:
             yield folder, name

@@ -20,6 +20,11 @@ remote = "{remote}"
 [remote.{remote}]
 url = "drive+{origin}/"
 key = "{key}"
+
+# The drive of this machine, which exec has at drive: where no policy says what there is:
+# [[mount]]
+# prefix = "own:"
+# remote = "drive:"
 """
 
 

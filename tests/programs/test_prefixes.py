@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from .harness import Pair, Place, bash, fill_standard
-from .sides import Mount
+from .sides import Mount, seccomp_drive
 from .trees import settle, standard
 
 TWO = {
@@ -250,3 +253,20 @@ def test_folders_above_a_prefix_that_do_not_exist(pair: Pair) -> None:
     pair = replace(pair, prefix=f"{pair.base}/none/such/drive")
     _, drive = pair.outcomes(["python3", "-c", DEEP, pair.prefix], setup=fill_standard, seconds=30)
     assert drive.stdout == "ENOENT\n" * 4 + "True hello\n hello\n", drive.stderr
+
+
+def test_the_home_with_the_cache_in_it(tmp_path: Path) -> None:
+    """A walk ends, also the second one: the mirrors, which have what the first has seen, are not in themselves."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "note").write_text("note\n")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    for _ in range(2):
+        walk = subprocess.run(
+            seccomp_drive("exec", "-m", f"/drive={tmp_path.as_uri()}", "find", "/drive", "-type", "f"),
+            env=environment,
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+        assert walk.stdout.split() == [b"/drive/.cache/seccomp-drive/reserve", b"/drive/docs/note"]
+    assert (tmp_path / ".cache/seccomp-drive/mirrors").is_dir()

@@ -30,10 +30,13 @@ _THREADS = {"sqlite": sqlite.THREADS, "postgresql": 16}
 class Database:
     """Runs functions of a `Connection`, each in one transaction. Blocks nobody: they run on threads."""
 
-    def __init__(self, url: str, *, at_once: bool = False) -> None:
-        """`at_once`: SQLite's transactions of a few rows run where they are awaited, unless another process has the
-        lock. They take less than to wake a thread, which a server with many users needs nevertheless."""
-        self.engine = _engine(url)
+    def __init__(self, url: str, *, create: bool = False, at_once: bool = False) -> None:
+        """`create`: SQLite's file is made if it is not there.
+
+        `at_once`: SQLite's transactions of a few rows run where they are awaited, unless another process has the
+        lock. They take less than to wake a thread, which a server with many users needs nevertheless.
+        """
+        self.engine = _engine(url, create)
         self._here = sqlite.Here(self.engine.url) if at_once and self.engine.dialect.name == "sqlite" else None
         self._driver_error = _driver_error(self.engine.dialect)
         self._begin = sqlite.begin if self.engine.dialect.name == "sqlite" else _begin_postgresql
@@ -119,14 +122,14 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, create: bool) -> Engine:
     try:
         parsed = make_url(url)
     except exc.ArgumentError as error:
         raise Unusable(f"{url!r} is no URL of a database: sqlite:///FILE or postgresql://…") from error
     match parsed.get_backend_name():
         case "sqlite":
-            return sqlite.make_engine(parsed)
+            return sqlite.make_engine(parsed, create=create)
         case "postgresql":
             return _postgresql(parsed)
     raise Unusable(f"{parsed.drivername} is no database that can be used: sqlite:///FILE or postgresql://…")

@@ -29,15 +29,20 @@ _PRAGMAS = (
 )
 
 
-def make_engine(url: URL, busy: float = _BUSY) -> Engine:
-    """Connections to the database in a file, which is made if it is not there. Unusable.
+def make_engine(url: URL, busy: float = _BUSY, *, create: bool = False) -> Engine:
+    """Connections to the database in a file, which is made with `create` if it is not there. Unusable.
 
     `busy`: how long a transaction waits for another's lock, in seconds.
     """
     if not url.database or url.database == ":memory:":
         raise Unusable("the database needs a file: sqlite:///FILE")
     try:
-        os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(os.open(url.database, (os.O_CREAT if create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileNotFoundError as error:
+        if create:
+            raise Unusable(f"{os.path.dirname(url.database)}: no such folder: create it") from error
+        todo = "restore it, or name the one that serve uses"
+        raise Unusable(f"the database {url.database} does not exist: {todo}") from error
     except OSError as error:
         raise Unusable(f"{url.database}: {error.strerror}") from error
     engine = create_engine(

@@ -69,7 +69,7 @@ async def open_store(
     `at_once` as in `Database`. Unusable, with what to do, when the database is none or has another schema;
     Unreachable.
     """
-    database = Database(url, at_once=at_once)
+    database = Database(url, create=create, at_once=at_once)
     try:
         if create and await database.read(schema.found_version) is None:
             await database.write_durably(schema.create)

@@ -32,4 +32,6 @@ def open_client(settings: RemoteSettings, environ: Mapping[str, str] = os.enviro
     except DriveError as error:
         raise SetupError(str(error)) from error
     except OSError as error:
-        raise SetupError(f"{error.filename or settings.url}: {error.strerror}") from error
+        todo = "give a folder that you may write to, by XDG_DATA_HOME or as drive:///FOLDER"
+        more = f"; {todo}" if isinstance(where, Embedded) else ""
+        raise SetupError(f"{error.filename or settings.url}: {error.strerror}{more}") from error

@@ -63,7 +63,12 @@ class Sharing:
                 f"{name} is not known here: write {name}@FINGERPRINT, with the fingerprint that {name} sees in "
                 "seccomp-drive key show"
             )
-        record = decode_record((await self._core.store.user(wanted)).record, expected=wanted)
+        try:
+            user_there = await self._core.store.user(wanted)
+        except Missing as error:
+            unknown = f"the server has no user with that fingerprint: ask {name} for the one that key show prints"
+            raise Missing(unknown) from error
+        record = decode_record(user_there.record, expected=wanted)
         if record.name != name:
             raise Denied(f"the key with that fingerprint is {record.name}'s, not {name}'s")
         await self.pin(name, wanted)

@@ -18,7 +18,9 @@ from broker.remotes import protocol, renaming
 from broker.remotes.file import FileRemote
 from broker.remotes.listing import Listing
 from broker.remotes.protocol import Changes, Remote
+from broker.remotes.registry import open_file
 from broker.remotes.tree import Tree
+from broker.settings import RemoteSettings
 
 from .conformance import Conformance
 from .faults import Faulty
@@ -217,6 +219,28 @@ def test_capabilities_are_those_of_the_file_system(file_remote: FileRemote, shar
     assert declared.extended_attributes == xattrs
     assert declared.owners == (os.geteuid() == 0)
     assert declared.modes and declared.symlinks and declared.hard_links and declared.special_files
+
+
+async def test_a_hidden_folder_is_nowhere(share: Path, tmp_path: Path) -> None:
+    """The mirrors of a cache in the remote itself are neither listed nor found nor made nor removed; what is beside
+    them, or is called nearly the same, is. The folder may be there only later, and a symlink may lead to it."""
+    (tmp_path / "way").symlink_to(share)
+    hidden = tmp_path / "way" / "cache" / "mirrors"
+    remote = open_file(RemoteSettings(share.as_uri(), hidden=str(hidden)))
+    (share / "cache" / "mirrors" / "inside").mkdir(parents=True)
+    (share / "cache" / "mirrors2").mkdir()
+    (share / "mirrors").mkdir()
+    assert await names_in(remote, b"cache") == [b"mirrors2"]
+    assert await names_in(remote, b"") == [b"cache", b"mirrors"]
+    for path in (b"cache/mirrors", b"cache/mirrors/inside"):
+        with pytest.raises(protocol.NotFound):
+            await remote.stat(path)
+        with pytest.raises(protocol.NotFound):
+            await names_in(remote, path)
+        for change in (remote.rmdir(path), remote.mkdir(path, Changes()), remote.rename(b"mirrors", path)):
+            with pytest.raises(protocol.Forbidden):
+                await change
+    await remote.close()
 
 
 async def test_a_folder_that_was_removed(file_remote: FileRemote, share: Path) -> None:

@@ -40,13 +40,23 @@ def test_a_store_is_made_when_asked_for(new_url: str) -> None:
     """An empty database is refused, then made into a store; it is the same one ever after."""
 
     async def main() -> None:
-        with pytest.raises(Unusable, match="create"):
+        with pytest.raises(Unusable, match=r"creates|does not exist"):
             await _server_id(new_url)
         made = await _server_id(new_url, create=True)
         assert len(made) == 16
         assert await _server_id(new_url, create=True) == await _server_id(new_url) == made
 
     asyncio.run(main())
+
+
+def test_looking_makes_no_file(tmp_path: Path) -> None:
+    """A path that is mistyped is said to be no store, and stays nothing."""
+    for url in (f"sqlite:///{tmp_path}/mistyped.sqlite", f"sqlite:///{tmp_path}/none/metadata.sqlite"):
+        with pytest.raises(Unusable, match="does not exist"):
+            asyncio.run(_server_id(url))
+    with pytest.raises(Unusable, match="no such folder"):
+        asyncio.run(_server_id(f"sqlite:///{tmp_path}/none/metadata.sqlite", create=True))
+    assert os.listdir(tmp_path) == []
 
 
 def test_several_create_one_store(new_url: str) -> None:
@@ -90,7 +100,7 @@ def test_migration_goes_step_by_step_or_not_at_all(new_url: str) -> None:
         raise Unusable("no")
 
     async def main() -> None:
-        with pytest.raises(Unusable, match="empty"):
+        with pytest.raises(Unusable, match=r"empty|does not exist"):
             await migrate(new_url)
         await _server_id(new_url, create=True)
         assert await migrate(new_url) == []
@@ -107,7 +117,7 @@ def test_migration_goes_step_by_step_or_not_at_all(new_url: str) -> None:
 @pytest.mark.parametrize("url", ["nonsense", "mysql://localhost/x", "sqlite://", "sqlite:////no/such/folder/x"])
 def test_what_is_no_database_is_refused(url: str) -> None:
     """With what can be written instead, or with the file and the reason."""
-    with pytest.raises(Unusable, match=r"sqlite:///FILE|No such file"):
+    with pytest.raises(Unusable, match=r"sqlite:///FILE|does not exist"):
         asyncio.run(_server_id(url))
 
 

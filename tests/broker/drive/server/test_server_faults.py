@@ -24,8 +24,7 @@ from tests.broker.drive.server.cutting import Loss, network
 from tests.broker.drive.server.people import Person, chunk_of, known, operation, person, root_of
 from tests.broker.drive.server.serving import ServerProcess, served
 
-CRASHES = int(os.environ.get("SECCOMP_DRIVE_SERVER_CRASHES", "3"))
-"""Set it to 50 for the long run, which is on PostgreSQL and S3."""
+CRASHES = int(os.environ.get("SECCOMP_DRIVE_SERVER_CRASHES", "50"))
 
 STUBBORN = Options(patience=Patience(total=90.0, first=0.02, most=0.5))
 
@@ -91,16 +90,9 @@ async def until(so: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def server(
-    tmp_path: Path, metadata_url: str, blobs_url: str, request: pytest.FixtureRequest
-) -> Iterator[ServerProcess]:
-    """On SQLite and a folder; on PostgreSQL and S3 in the long run."""
-    if CRASHES > 10:
-        seaweed: Seaweed = request.getfixturevalue("seaweed")
-        database: str = request.getfixturevalue("postgresql").new_database()
-        running = ServerProcess(str(tmp_path), database, seaweed.url, env=seaweed.environment)
-    else:
-        running = ServerProcess(str(tmp_path), metadata_url, blobs_url)
+def server(tmp_path: Path, postgresql: PostgreSQL, seaweed: Seaweed) -> Iterator[ServerProcess]:
+    """On PostgreSQL and S3."""
+    running = ServerProcess(str(tmp_path), postgresql.new_database(), seaweed.url, env=seaweed.environment)
     running.start()
     yield running
     running.stop()
