@@ -25,12 +25,14 @@ RESOLVE_IN_ROOT = 0x10
 
 
 class Kind(enum.Enum):
-    """What resolution needs to know of a node."""
+    """What resolution, and who acts on its result, needs to know of a node."""
 
     DIRECTORY = enum.auto()
     SYMLINK = enum.auto()
     MAGIC = enum.auto()
     """A link of /proc (``/proc/PID/fd/N``): its target is a real path that is jumped to, not walked."""
+    FIFO = enum.auto()
+    """To open it may take until somebody else does (fifo(7))."""
     OTHER = enum.auto()
 
 

@@ -285,7 +285,7 @@ def _seen(status: os.stat_result, real: bytes) -> Seen | None:
     if stat.S_ISDIR(status.st_mode):
         return Seen(Kind.DIRECTORY)
     if not stat.S_ISLNK(status.st_mode):
-        return Seen(Kind.OTHER)
+        return Seen(Kind.FIFO if stat.S_ISFIFO(status.st_mode) else Kind.OTHER)
     try:
         return Seen(Kind.SYMLINK, os.readlink(real))
     except FileNotFoundError:

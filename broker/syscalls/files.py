@@ -135,7 +135,7 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
         return file
 
     cloexec = bool(flags & os.O_CLOEXEC)
-    if target.mirror is None or (not target.missing and await _is_fifo(target)):
+    if target.mirror is None or (target.resolved.seen and target.resolved.seen.kind is Kind.FIFO):
         return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)
     if target.missing or flags & os.O_TRUNC:
         call.protect()
@@ -156,12 +156,6 @@ def _unlink_untouched(real: bytes, ino: int) -> int:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.unlink(real)
     return 0
-
-
-async def _is_fifo(target: Target) -> bool:
-    assert target.mirror is not None
-    status = await target.mirror.look(target.path)
-    return status is not None and stat.S_ISFIFO(status.st_mode)
 
 
 async def _open_slowly(real: bytes, act: Callable[[], int]) -> int:
