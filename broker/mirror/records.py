@@ -46,9 +46,7 @@ class Record(Struct, frozen=True):
         if stat.S_ISDIR(self.mode):
             return Shown(nlink=self.nlink)
         set_id = self.mode & SET_ID if stat.S_ISREG(self.mode) else 0
-        if self.dirty:
-            return Shown(set_id=set_id)
-        return Shown(self.nlink, None if self.hydrated else self.blocks, set_id)
+        return Shown(self.nlink, None if self.hydrated or self.dirty else self.blocks, set_id)
 
 
 def record_of_row(row: Sequence[object]) -> Record:

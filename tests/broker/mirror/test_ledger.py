@@ -311,7 +311,7 @@ class Nodes(NoVouch):
 
 
 async def test_nodes_are_vouched_for_while_their_record_is_at_hand(tmp_path: Path) -> None:
-    """Placeholders with the remote's blocks, dirty files as they are; folders and dropped nodes not at all; and
+    """Placeholders with the remote's blocks, dirty files with their own; folders and dropped nodes not at all; and
     nothing that was read before another session's change."""
     nodes = Nodes()
     with Session(tmp_path, nodes) as ledger, Session(tmp_path) as other:
@@ -322,7 +322,7 @@ async def test_nodes_are_vouched_for_while_their_record_is_at_hand(tmp_path: Pat
         assert nodes.known == {
             1: (1, 8, 0, False),
             2: (1, None, 0, False),
-            3: (None, None, 0, True),
+            3: (1, None, 0, True),
             6: (2, None, 0o4000, False),
         }
         await other.put(record(1, hydrated=True))

@@ -154,6 +154,21 @@ async def test_links_of_one_file_stay_one(drives: Drives, memory: Memory) -> Non
         assert memory.reads == 1
 
 
+async def test_names_of_a_file_that_is_open_for_writing(drives: Drives, memory: Memory) -> None:
+    """All of them are counted, also those that the mirror has not seen, while it is dirty."""
+    await store(memory, b"a", b"1")
+    await memory.link(b"a", b"elsewhere")
+    async with drives() as drive:
+        file = await drive.open(b"a", os.O_RDWR)
+        ino = os.fstat(file).st_ino
+        assert drive.mirror.shown(b"a", ino).nlink == 2
+        await drive.link(b"a", b"b")
+        assert drive.mirror.shown(b"b", ino).nlink == 3
+        await drive.unlink(b"a")
+        assert drive.mirror.shown(b"b", ino).nlink == 2
+        os.close(file)
+
+
 async def test_a_link_to_what_has_changed_meanwhile(drives: Drives, memory: Memory) -> None:
     """The new name shows the file as it is on the remote now, not as it was when the other name was looked at."""
     await store(memory, b"a", b"1")
