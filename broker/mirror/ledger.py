@@ -29,6 +29,8 @@ _BATCH = 500
 """Inode numbers in one query: below SQLite's limit on variables."""
 _SMALL = 16
 """Records that are read or written at once: a commit without a sync takes less than to wake a thread."""
+_KNOWN_MOST = 100_000
+"""Records in the cache; beyond it all are forgotten."""
 _TIDY = 500
 """Changes after which the log is copied into the database."""
 
@@ -113,15 +115,15 @@ class Ledger:
         stale = "NOT node.dirty AND node.version <> excluded.version"
         await self._insert(f"ON CONFLICT (ino) DO {_REPLACE} WHERE {stale}", records)
 
-    async def mark_dirty(self, ino: int) -> bool:
-        """Record that the node's content may change from now on; False if nothing is on record of it any more."""
+    async def mark_dirty(self, ino: int) -> Record | None:
+        """Record that the node's content may change from now on; None if nothing is on record of it any more."""
         statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {COLUMNS}"
 
         def work(database: sqlite3.Connection) -> Known:
             rows = database.execute(statement, (ino,)).fetchall()
             return {row[0]: record_of_row(row) for row in rows}
 
-        return bool(await self._change(work))
+        return (await self._change(work)).get(ino)
 
     async def drop(self, *inos: int) -> None:
         """Forget the inodes: their numbers may be used again."""
@@ -168,6 +170,8 @@ class Ledger:
         self._thread.shutdown()
 
     def _remember(self, known: Known) -> None:
+        if len(self._cache) > _KNOWN_MOST:
+            self._forget()
         self._cache.update(known)
         for ino, record in known.items():
             if record is None or stat.S_ISDIR(record.mode):

@@ -22,6 +22,8 @@ _TOGETHER = 256
 """Names of a listed folder that are placed and put on record before others may change some there."""
 _MISSES_LEAST, _MISSES_SHARE = 8, 20
 """Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
+_FOLDERS_MOST = 100_000
+"""Folders of which that is counted; beyond it, it begins anew for all."""
 
 
 class Lookup:
@@ -270,6 +272,8 @@ class Lookup:
         self._trust.name(path, started)
         ended = time.monotonic()
         self._trust.listing(path, ended, ended - started)
+        if len(self._misses) > _FOLDERS_MOST:
+            self._misses.clear()
         self._misses[path] = 0, len(seen)
 
     async def _agree_page(self, path: Path, page: Sequence[Entry], before: Collection[bytes], token: bytes) -> None:

@@ -126,7 +126,7 @@ class Names:
     async def _rename(self, old: Path, new: Path, act: ActTwice, *, replace: bool, exchange: bool) -> int:
         target = self._tree.lstat(new)
         moved = self._tree.lstat(old)
-        kept = self._keep(new, target) if target and not exchange else None
+        kept = await self._keep(new, target) if target and not exchange else None
         try:
             result = self._tree.run(act, old, new)
         except OSError:
@@ -191,7 +191,7 @@ class Names:
 
     async def _remove(self, path: Path, act: Act, remove: Callable[[Path], Awaitable[None]]) -> int:
         status = self._tree.lstat(path)
-        kept = self._keep(path, status) if status else None
+        kept = await self._keep(path, status) if status else None
         try:
             result = self._tree.run(act, path)
         except OSError:
@@ -234,11 +234,11 @@ class Names:
             with contextlib.suppress(RemoteError):
                 await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))
 
-    def _keep(self, path: Path, status: os.stat_result) -> bytes | None:
+    async def _keep(self, path: Path, status: os.stat_result) -> bytes | None:
         """What is about to go is kept until the remote has agreed: it may be the only copy."""
         if stat.S_ISDIR(status.st_mode):
             return None
-        record = self._ledger.last(status.st_ino)
+        record = await self._ledger.get(status.st_ino)
         return self._stash.keep(path, status.st_ino, noted=record is not None and record.dirty)
 
     def _give_back(self, path: Path, status: os.stat_result, kept: bytes | None) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 from broker.mirror.vouching import Vouch
 from broker.remotes.paths import Path, parent_of
 
 _KNOWN_MOST = 100_000
-"""Names that are remembered; beyond it all are forgotten."""
+"""Names, and listings, that are remembered; beyond it all are forgotten."""
 
 
 class Trust:
@@ -44,9 +45,7 @@ class Trust:
 
     def name(self, path: Path, at: float) -> None:
         """The name was the remote's at that moment, or later if that is known already."""
-        if len(self._names) > _KNOWN_MOST:
-            self._names.clear()
-            self._vouch.forget_names()
+        self._make_room(self._names)
         at = max(at, self._names.get(path, at))
         self._names[path] = at
         self._vouch.name(path, at + self.ttl)
@@ -54,6 +53,7 @@ class Trust:
     def listing(self, path: Path, at: float, took: float = 0.0) -> None:
         """The folder was listed, in `took` seconds. It counts as long as that, if that is more than the ttl: who goes
         through a large folder would have it listed over and over."""
+        self._make_room(self._listings)
         until = at + (max(self.ttl, took) if self.ttl else 0.0)
         self._listings[path] = at, until
         self._vouch.listing(path, until)
@@ -73,3 +73,8 @@ class Trust:
             for name in [name for name in known if name == path or name.startswith(below)]:
                 del known[name]
         self._vouch.forget_names()
+
+    def _make_room(self, known: dict[Path, Any]) -> None:
+        if len(known) > _KNOWN_MOST:
+            known.clear()
+            self._vouch.forget_names()

@@ -81,14 +81,13 @@ class WriteBack:
                 except BaseException:
                     os.close(anchor)
                     raise
-            known = self._ledger.peek(ino)
-            marked = known is not None and known.dirty and known.hydrated
-            if not marked and not await self._ledger.mark_dirty(ino):
+            record = self._ledger.peek(ino)
+            if record is None or not (record.dirty and record.hydrated):
+                record = await self._ledger.mark_dirty(ino)
+            if record is None:
                 self._release(ino)
                 raise Stale
-            record = self._ledger.last(ino)
-            if record is not None:
-                self._pushing.set_ids.opened(record, os.fstat(file).st_gid, writer)
+            self._pushing.set_ids.opened(record, os.fstat(file).st_gid, writer)
             yield
 
     async def shed_set_id(self, ino: int) -> None:

@@ -95,6 +95,20 @@ async def test_more_records_than_one_query_can_name(tmp_path: Path) -> None:
         assert len(await ledger.get_many(range(1, 2000))) == 1501
 
 
+async def test_what_is_known_stays_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many records the earlier leave the cache; who asks gets them from the database, one or all."""
+    monkeypatch.setattr(ledger_module, "_KNOWN_MOST", 10)
+    records = [record(ino) for ino in range(1, 100)]
+    with Session(tmp_path) as ledger:
+        for each in records:
+            await ledger.put(each)
+            assert ledger.peek(each.ino) == each
+        assert ledger.peek(1) is None
+        assert await ledger.get(1) == ledger.peek(1) == records[0]
+        assert list((await ledger.get_many(range(1, 100))).values()) == records
+        assert len(ledger._cache) < 120
+
+
 async def test_mark_dirty_finds_only_what_is_on_record(tmp_path: Path) -> None:
     """A dropped node is not brought back by an open for writing that looked at it before."""
     with Session(tmp_path) as ledger:

@@ -14,6 +14,7 @@ from remotes.memory import Memory
 from remotes.plans import Plan
 
 from broker.mirror import pushing
+from broker.mirror.stash import Stash
 from broker.remotes.protocol import NoSpace, Unavailable
 
 from .drive import WRITE, Drives, content_of, settled, share, store, tree_of
@@ -36,6 +37,33 @@ async def test_a_failed_push_is_the_calls_error_and_loses_nothing(drives: Drives
         assert await drive.flush() == []
         assert content_of(memory, b"f") == b"content"
         assert await drive.dirty() == set()
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_what_goes_unpushed_is_kept_with_its_path(drives: Drives, plan: Plan, replaced: bool) -> None:
+    """Until the remote has heard of an unlink, or a rename over it: a session that finds it after a kill can put it
+    back. What another session writes meanwhile into the ledger makes no difference."""
+    async with drives() as drive, drives() as other:
+        for name in (b"f", b"g"):
+            await drive.write(name, b"old")
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"new")
+        plan.fail("write", NoSpace, path=b"f", times=100)
+        with pytest.raises(NoSpace):
+            await drive.close(file)
+        await settled(drive)
+        ino = os.stat(drive.mirror.tree.real(b"f")).st_ino
+        gate = plan.hold("rename" if replaced else "remove")
+        async with other.mirror._lookup.locked(b"f"):
+            going = asyncio.ensure_future(drive.rename(b"g", b"f") if replaced else drive.unlink(b"f"))
+            await asyncio.sleep(0.05)
+            await other.write(b"h", b"")
+            await drive.stat(b"g")
+        await gate.reached
+        assert [(number, path) for _, number, path in Stash(drive.mirror.tree).left()] == [(ino, b"f")]
+        gate.open()
+        await going
+        assert Stash(drive.mirror.tree).left() == []
 
 
 async def test_a_push_without_memory_is_tried_again(

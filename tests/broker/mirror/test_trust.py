@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.mirror import trust as trust_module
 from broker.mirror.trust import Trust
 from broker.mirror.vouching import NoVouch
 from broker.remotes.paths import Path
@@ -76,6 +78,20 @@ def test_a_name_is_as_fresh_as_its_listing() -> None:
     assert trust.validated(b"a/b") == now - 50
     trust.listing(b"", now)
     assert trust.trusts(b"a") and not trust.trusts(b"")
+
+
+def test_what_is_known_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many names and folders the earlier are forgotten, and nobody vouches for them any more."""
+    monkeypatch.setattr(trust_module, "_KNOWN_MOST", 10)
+    told, now = Told(), time.monotonic()
+    trust = Trust(TTL, told)
+    for number in range(100):
+        trust.name(b"f%d" % number, now)
+        trust.listing(b"d%d" % number, now)
+        assert len(trust._names) <= 11 and len(trust._listings) <= 11
+        assert trust.trusts(b"f%d" % number) and trust.trusts_listing(b"d%d" % number)
+    assert not trust.trusts(b"f0") and not told.trusts(b"f0", now)
+    assert not trust.trusts(b"d0/x") and not told.trusts(b"d0/x", now)
 
 
 def test_an_older_answer_does_not_make_a_name_older() -> None:
