@@ -17,7 +17,7 @@ from broker.mirror.setid import Rule
 from broker.mirror.tree import Tree
 from broker.mirror.writeback import WriteBack
 from broker.remotes.paths import Path
-from broker.remotes.protocol import Remote
+from broker.remotes.protocol import Attributes, Changes, Remote, VersionChanged
 
 
 class Changing:
@@ -114,11 +114,25 @@ class Changing:
         if not changes:
             return
         try:
-            attributes = await self._remote.set_attributes(path, changes)
+            attributes = await self._change_theirs(path, record, changes)
         except BaseException:
             self._tree.restore(path, before)
             raise
-        await self._lookup.rebase(path, record.ino, attributes, times=changes.mtime_ns is not None)
+        if attributes is None:
+            self._lookup.distrust(path)
+        else:
+            await self._lookup.rebase(path, record.ino, attributes, times=changes.mtime_ns is not None)
+
+    async def _change_theirs(self, path: Path, record: Record, changes: Changes) -> Attributes | None:
+        """What the remote has afterwards; None if somebody else had changed the file before, of which it is made
+        nevertheless."""
+        if not stat.S_ISREG(record.mode):
+            return await self._remote.set_attributes(path, changes)
+        try:
+            return await self._remote.set_attributes(path, changes, record.version)
+        except VersionChanged:
+            await self._remote.set_attributes(path, changes)
+            return None
 
 
 def _owner(status: os.stat_result) -> tuple[int, int]:

@@ -72,10 +72,10 @@ class Pushing:
 
         They also are of a file that the user may write to but does not own.
         """
-        with contextlib.suppress(NotFound, NotADirectory, Forbidden):
-            if (await self._remote.stat(path)).version == record.version:
-                await self._pushed(path, record, await self._remote.set_attributes(path, changes), record.digest)
-                return
+        with contextlib.suppress(NotFound, NotADirectory, Forbidden, VersionChanged):
+            attributes = await self._remote.set_attributes(path, changes, record.version)
+            await self._pushed(path, record, attributes, record.digest)
+            return
         await self._ledger.put(replace(record, mode=status.st_mode, mtime_ns=status.st_mtime_ns))
         self._lookup.distrust(path)
 

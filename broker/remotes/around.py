@@ -72,8 +72,8 @@ class Around:
     async def exchange(self, one: Path, other: Path) -> None:
         await self._pass(other, self._remote.exchange(one, other))
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
-        return await self._pass(path, self._remote.set_attributes(path, changes))
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
+        return await self._pass(path, self._remote.set_attributes(path, changes, base))
 
     async def authorize(self, path: Path) -> None:
         await self._pass(path, self._remote.authorize(path))

@@ -120,8 +120,8 @@ class FileRemote:
     async def exchange(self, one: Path, other: Path) -> None:
         await self._run(other, self._tree.exchange, one, other)
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
-        return await self._run(path, self._tree.set_attributes, path, changes)
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
+        return await self._run(path, self._tree.set_attributes, path, changes, base)
 
     async def authorize(self, path: Path) -> None:
         if not self._prompt or self._closed:

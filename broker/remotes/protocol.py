@@ -282,7 +282,10 @@ class Remote(Protocol):
         """Swap two names in one step (renameat2's RENAME_EXCHANGE), or Unsupported."""
         ...
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes: ...
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
+        """With `base`, VersionChanged unless the node is at that version, with nothing changed: whoever has an older
+        content must not take the newer one for it because of attributes that he has given it."""
+        ...
 
     async def authorize(self, path: Path) -> None:
         """Forbidden or ReadOnly if this user may not write to the file at `path`, whose mode need not say so.

@@ -144,8 +144,10 @@ class Tree:
                     raise
                 raise protocol.Unsupported(other_path, "this file system cannot exchange") from None
 
-    def set_attributes(self, path: Path, changes: Changes) -> Attributes:
+    def set_attributes(self, path: Path, changes: Changes, base: Version | None) -> Attributes:
         with self._node(path) as node:
+            if base is not None:
+                _same(path, os.fstat(node), base)
             change(node, changes)
             return describe(node)
 

@@ -20,7 +20,7 @@ from broker.remotes.drive.editing import Editing, Source
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.finding import Finder
 from broker.remotes.drive.listing import listed_page, opened_page
-from broker.remotes.drive.nodes import attributes_of, changed
+from broker.remotes.drive.nodes import attributes_of, changed, is_version
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.roots import Root
 from broker.remotes.paths import Path, valid_target
@@ -161,8 +161,13 @@ class DriveRemote:
         with self._said(other):
             await self._renaming(attempt)
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
-        return await self._change(path, lambda body, stored: changed(path, body, changes, stored))
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
+        def alter(body: Body, stored: StoredNode) -> Body:
+            if base is not None and not is_version(stored, base):
+                raise protocol.VersionChanged(path)
+            return changed(path, body, changes, stored)
+
+        return await self._change(path, alter)
 
     async def authorize(self, path: Path) -> None:
         with self._said(path):

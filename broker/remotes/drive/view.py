@@ -116,9 +116,9 @@ class ViewRemote:
         async with self._both(one, other) as (tree, first, second):
             await tree.exchange(first, second)
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
         async with self._below_user(path) as (tree, rest):
-            return await tree.set_attributes(rest, changes)
+            return await tree.set_attributes(rest, changes, base)
 
     async def authorize(self, path: Path) -> None:
         async with self._below_user(path) as (tree, rest):

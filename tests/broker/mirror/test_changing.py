@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pytest
 from remotes.memory import ALL, Memory
@@ -192,6 +192,21 @@ async def test_a_change_meets_a_replacement(drives: Drives, memory: Memory) -> N
         assert found is not None and found.st_mode & 0o777 == 0o600
         await memory.set_attributes(b"f", Changes(mode=0o604))
         assert await drive.read(b"f") == b"newer"
+
+
+@pytest.mark.parametrize(
+    "work", [calling(os.utime, None), calling(os.utime, ns=(1, 10**18)), calling(os.chmod, 0o600)]
+)
+async def test_a_change_of_what_another_machine_has_written(
+    drives: Drives, memory: Memory, work: Callable[..., int]
+) -> None:
+    """Within the ttl, as many bytes, at the same time: what is here is not taken for that."""
+    await store(memory, b"f", b"ours", mode=0o640, mtime_ns=10**18)
+    async with drives(ttl=FOREVER) as drive:
+        assert await drive.read(b"f") == b"ours"
+        await store(memory, b"f", b"them", mtime_ns=10**18)
+        await drive.mirror.change(b"f", work)
+        assert await drive.read(b"f") == content_of(memory, b"f") == b"them"
 
 
 @pytest.mark.parametrize("capable", [False, True])

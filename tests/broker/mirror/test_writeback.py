@@ -78,6 +78,23 @@ async def test_only_what_changed_is_pushed(drives: Drives, memory: Memory, plan:
         assert await drive.dirty() == set()
 
 
+async def test_attributes_of_what_another_machine_has_written(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """It was written while a close pushed a time alone, and stays; nobody takes it for what is here."""
+    await store(memory, b"f", b"ours")
+    async with drives() as drive:
+        file = await drive.open(b"f", os.O_WRONLY)
+        os.utime(file)
+        gate = plan.hold("set_attributes", path=b"f")
+        closing = asyncio.ensure_future(drive.close(file))
+        await gate.reached
+        await store(memory, b"f", b"theirs")
+        gate.open()
+        await closing
+        await settled(drive)
+        assert await drive.read(b"f") == content_of(memory, b"f") == b"theirs"
+        assert await drive.names() == {b"f"}
+
+
 async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan: Plan) -> None:
     """An fsync of what the remote has already is not nothing: it must survive a power loss."""
     asked = []

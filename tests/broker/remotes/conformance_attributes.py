@@ -39,6 +39,17 @@ class NodeAttributes:
         with pytest.raises(protocol.Unsupported):
             await remote.set_attributes(b"s", Changes(mode=0o600))
 
+    async def test_attributes_of_a_version(self, remote: Remote) -> None:
+        """They are changed of the version that is meant, or not at all: content or attributes are others by now."""
+        first = await put(remote, b"f", b"1")
+        second = await remote.set_attributes(b"f", Changes(mode=0o640), first.version)
+        third = await replaced(remote, b"f", b"2", second)
+        for base in (first.version, second.version):
+            with pytest.raises(protocol.VersionChanged):
+                await remote.set_attributes(b"f", Changes(mode=0o600, mtime_ns=LATER), base)
+        assert (await remote.stat(b"f")).version == third.version
+        assert stat.S_IMODE((await remote.set_attributes(b"f", Changes(mode=0o600), third.version)).mode) == 0o600
+
     async def test_owners(self, remote: Remote) -> None:
         """Owners are kept, also of symlinks, and over a write that does not speak of them."""
         needs(remote, "owners")

@@ -193,8 +193,8 @@ class Memory:
         for changed in (folder, other_folder, node, other_node):
             self._change(changed, Changes())
 
-    async def set_attributes(self, path: Path, changes: Changes) -> Attributes:
-        node = self._find(path)
+    async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
+        node = self._find(path) if base is None else self._at_version(path, base)
         if changes.mode is not None and node.target is not None:
             raise protocol.Unsupported(path)
         return self._change(node, changes)
