@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import time
 from collections.abc import Callable, Mapping
 
@@ -20,6 +21,8 @@ from broker.syscalls.reply import Continue, Fail, Reply, Unserved
 from broker.table import TABLE, Row
 from broker.telling import shown
 
+_ATTEMPTS = 50
+"""How often a call is begun anew at most, because the folder that its path begins in is moved all the time."""
 _GLANCE = 0.05
 """Seconds between two looks at the pending signals of those who wait."""
 
@@ -89,6 +92,15 @@ class Dispatcher:
             self._refuse(call.trapped, error)
 
     async def _reply(self, call: Call, handler: Handler) -> Reply:
+        """What the handler answers; anew where a relative path was not found in a folder that was moved meanwhile:
+        to the kernel the folder is the descriptor, to us the path that it had."""
+        for _ in range(_ATTEMPTS):
+            reply = await self._attempt(call, handler)
+            if reply != Fail(errno.ENOENT) or not call.was_moved():
+                break
+        return reply
+
+    async def _attempt(self, call: Call, handler: Handler) -> Reply:
         """What the handler answers, or the errno of what it raises."""
         try:
             return await handler(call)

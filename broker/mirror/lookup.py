@@ -15,7 +15,7 @@ from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.mirror.trust import Trust
-from broker.remotes.paths import Path, join, parent_of
+from broker.remotes.paths import Path, folders_above, join, parent_of
 from broker.remotes.protocol import Attributes, Entry, NotADirectory, NotFound, Remote
 
 _TOGETHER = 256
@@ -204,9 +204,18 @@ class Lookup:
         finally:
             del self._running[key]
 
+    async def arrival(self, path: Path) -> None:
+        """Wait while folders on the way to `path` are made or moved, by any session: the remote has them where the
+        mirror has them only when that is through."""
+        await self._locks.let_pass(*folders_above(path))
+
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()
-        await self._agree(path, *await self._ask(path))
+        attributes, token = await self._ask(path)
+        if attributes is None and self._tree.lstat(path) is not None:
+            await self.arrival(path)
+            attributes, token = await self._ask(path)
+        await self._agree(path, attributes, token)
         self._trust.name(path, started)
 
     async def _ask(self, path: Path) -> tuple[Attributes | None, bytes]:

@@ -54,6 +54,7 @@ class Names:
                 changes = self._changes(os.fstat(file))
                 self._tree.drop_set_id(path)
                 attributes = await self._write_new(path, file, changes)
+                path = self._tree.where(file) or path  # its folder may have been moved meanwhile
                 await self._lookup.learn(path, attributes, dirty=dirty, digest=EMPTY_DIGEST)
             except BaseException as error:
                 os.close(file)
@@ -166,6 +167,9 @@ class Names:
         source = reopen(file, os.O_RDONLY)
         try:
             return await self._remote.write(path, source, None, changes, durable=False)
+        except NotFound:
+            await self._lookup.arrival(path)
+            return await self._remote.write(self._tree.where(file) or path, source, None, changes, durable=False)
         finally:
             os.close(source)
 
@@ -180,7 +184,7 @@ class Names:
                 changes = self._changes(os.lstat(self._tree.real(path)))
                 self._tree.drop_set_id(path)
                 with self._arriving.at(path):
-                    attributes = await make(changes)
+                    attributes = await self._arrived(path, lambda: make(changes))
                 await self._lookup.learn(path, attributes, digest=EMPTY_DIGEST if attributes.is_regular else None)
             except BaseException as error:
                 self._undo(path, lambda: self._tree.remove(path))
@@ -188,6 +192,14 @@ class Names:
                 raise _exists(error) from error
             self._lookup.changed(path, empty=empty)
             return result
+
+    async def _arrived(self, path: Path, make: Callable[[], Awaitable[Attributes]]) -> Attributes:
+        """What the remote makes, in a folder that another session may not have told it of yet."""
+        try:
+            return await make()
+        except NotFound:
+            await self._lookup.arrival(path)
+            return await make()
 
     async def _remove(self, path: Path, act: Act, remove: Callable[[Path], Awaitable[None]]) -> int:
         status = self._tree.lstat(path)

@@ -21,7 +21,7 @@ from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
 from broker.mirror.writeback import WriteBack
 from broker.remotes.paths import Path
-from broker.remotes.protocol import Remote, RemoteError
+from broker.remotes.protocol import NotFound, Remote, RemoteError
 
 _ATTEMPTS = 8
 _PATIENCE = 5.0
@@ -75,6 +75,9 @@ class Opening:
                 began = time.monotonic()
             except FileExistsError:
                 if flags & os.O_EXCL or not flags & os.O_CREAT:
+                    raise
+            except (FileNotFoundError, NotFound):
+                if status is None or not flags & os.O_CREAT:  # else it was removed since it was looked at
                     raise
             if attempt >= _ATTEMPTS and time.monotonic() > give_up:
                 break

@@ -10,7 +10,7 @@ import time
 
 from broker.mirror.lookup import Lookup
 from broker.mirror.twins import Twins
-from broker.remotes.paths import Path, join, parent_of
+from broker.remotes.paths import Path, folders_above, join
 from broker.remotes.protocol import Remote, RemoteError
 
 
@@ -28,7 +28,7 @@ class Others:
         if other is not None:
             await self._twins.note(identity, path)
             with contextlib.suppress(RemoteError):
-                for folder in _ways(other):
+                for folder in folders_above(other):
                     await self._lookup.look(folder)
                 await self._lookup.look(other, since=time.monotonic())
 
@@ -54,9 +54,3 @@ class Others:
                         if entry.attributes.is_directory:
                             folders.append(name)
         return None
-
-
-def _ways(path: Path) -> list[Path]:
-    """The folders that a path leads through, from the top."""
-    above = parent_of(path)
-    return [*_ways(above), above] if above else []

@@ -10,6 +10,7 @@ import hashlib
 import mmap
 import os
 import struct
+import time
 from collections.abc import AsyncIterator
 
 from msgspec import Struct, field
@@ -21,6 +22,8 @@ _SLOT = 8
 _FILE_SIZE = (_SESSIONS + _FOLDERS) * _SLOT
 _RETRY_FIRST, _RETRY_MOST = 0.001, 0.05
 """Seconds between attempts at a lock that another session holds."""
+_PATIENCE = 10.0
+"""Seconds that a lock is waited for by who does not need it, but had better wait."""
 
 _FLOCK = struct.Struct("hhqqi4x")
 """struct flock of fcntl(2): l_type, l_whence, l_start, l_len, l_pid (0 for OFD locks)."""
@@ -134,6 +137,14 @@ class Locks:
                 await stack.enter_async_context(self._hold(number))
             yield
 
+    async def let_pass(self, *paths: bytes) -> None:
+        """Wait while some task of some session changes one of those names; not for ever, as the caller may hold what
+        that one waits for."""
+        pause, give_up = _RETRY_FIRST, time.monotonic() + _PATIENCE
+        while any(self._is_held(_number(path) | 1 << 62) for path in paths) and time.monotonic() < give_up:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _RETRY_MOST)
+
     @contextlib.asynccontextmanager
     async def changing(self, *folders: bytes) -> AsyncIterator[None]:
         """Held, by many at once, over changes of names in those folders; taken before all other locks."""
@@ -159,6 +170,12 @@ class Locks:
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _is_held(self, number: int) -> bool:
+        if number in self._inside or not _try_lock(self._file, number):
+            return True
+        _unlock(self._file, number)
+        return False
 
     @contextlib.asynccontextmanager
     async def _hold(self, number: int) -> AsyncIterator[None]:

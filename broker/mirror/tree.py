@@ -263,6 +263,10 @@ class Tree:
             return None
         return real[len(self.root) + 1 :]
 
+    def where(self, file: int) -> Path | None:
+        """The path of an open node by now; None if it has none in the tree."""
+        return self.relative(os.readlink(b"/proc/self/fd/%d" % file)) if os.fstat(file).st_nlink else None
+
     def walk(self, path: Path = b"") -> Iterator[tuple[Path, os.stat_result]]:
         """All nodes below a folder, each with its lstat."""
         try:

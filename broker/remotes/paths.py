@@ -12,6 +12,12 @@ def parent_of(path: Path) -> Path:
     return path.rpartition(b"/")[0]
 
 
+def folders_above(path: Path) -> list[Path]:
+    """Those that it leads through, from the top, without the root."""
+    above = parent_of(path)
+    return [*folders_above(above), above] if above else []
+
+
 def base_of(path: Path) -> bytes:
     return path.rpartition(b"/")[2]
 

@@ -72,7 +72,7 @@ class Target(Struct, frozen=True):
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("_identity", "_way", "interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = ("_bases", "_identity", "_way", "interruptible", "row", "services", "tracee", "trapped")
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
@@ -82,6 +82,8 @@ class Call:
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
         self._way: Way | None = None
+        self._bases: dict[int, bytes] = {}
+        """Where the folders were that relative paths begin in."""
 
     def integer(self, index: int) -> int:
         """An argument as a signed int."""
@@ -143,6 +145,16 @@ class Call:
     def umask(self, mode: int) -> int:
         """A mode for a new file, less the caller's umask."""
         return mode & 0o7777 & ~self.tracee.status.umask
+
+    def was_moved(self) -> bool:
+        """Whether a folder of a drive that a path begins in is elsewhere by now. Then the call can be served anew."""
+        try:
+            moved = any(self.tracee.directory(dirfd) != real for dirfd, real in self._bases.items())
+        except OSError:
+            return False
+        self._bases.clear()
+        self._way = None
+        return moved
 
     def protect(self) -> None:
         """From here on the call changes something: it is not interrupted any more."""
@@ -232,11 +244,13 @@ class Call:
         if not scoped and (text.startswith(b"/") or self.services.mounts.begins_with_scheme(text)):
             return ROOT
         dirfd = self.dirfd(which)
-        if scoped:
-            return self.place_of(self.tracee.directory(dirfd))
-        if self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
+        if not scoped and self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
             return None
-        return self.place_of(self.tracee.directory(dirfd))
+        real = self.tracee.directory(dirfd)
+        place = self.place_of(real)
+        if place.mount is not None:
+            self._bases[dirfd] = real
+        return place
 
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)

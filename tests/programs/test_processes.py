@@ -77,6 +77,16 @@ INSIDE = {
         { kill -9 $!; wait $!; } 2> /dev/null || echo $?; cat log
         { timeout -s KILL 0.3 sh -c 'while :; do cat hello.txt; done' > /dev/null || echo $?; } 2> /dev/null
         cat hello.txt """,
+    "a working directory that is moved": """
+        mkdir "$DRIVE/one"; echo content > "$DRIVE/one/f"; cd "$DRIVE/one"
+        python3 - <<'END' &
+import os
+drive = os.environ["DRIVE"]
+for _ in range(200):
+    os.rename(f"{drive}/one", f"{drive}/two"); os.rename(f"{drive}/two", f"{drive}/one")
+END
+        for n in $(seq 60); do cat f || echo lost; echo $n > new-$n || echo refused; done | sort | uniq -c
+        wait; ls | wc -l; cat new-* | sort -n | tail -n 1 """,
     "namespaces": """
         unshare -m cat "$DRIVE/hello.txt"; cd "$DRIVE"; unshare -m sh -c 'cat sub/one; echo x > "$DRIVE/new"'
         unshare -n cat new; unshare -u ls sub """,
