@@ -204,6 +204,11 @@ class Lookup:
         finally:
             del self._running[key]
 
+    def moved(self, *nodes: os.stat_result | None) -> None:
+        """Nodes get other paths, or have got them. If one is a folder, who has set out from there begins anew."""
+        if any(node is not None and stat.S_ISDIR(node.st_mode) for node in nodes):
+            self._generation.touch_moves()
+
     async def arrival(self, path: Path) -> None:
         """Wait while folders on the way to `path` are made or moved, by any session: the remote has them where the
         mirror has them only when that is through."""

@@ -87,6 +87,11 @@ class Mirror:
         """What other sessions write when they change the ledger, and what was there when ours was last current."""
         return self._generation.counters
 
+    @property
+    def moves(self) -> bytes:
+        """A token that differs once a folder was moved, or is about to be: paths may lead elsewhere since."""
+        return self._generation.moves
+
     async def look(self, path: Path) -> os.stat_result | None:
         """lstat(2) of a node, trusted for the ttl; None if there is none."""
         status = await self._lookup.look(path)

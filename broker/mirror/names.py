@@ -129,7 +129,9 @@ class Names:
         moved = self._tree.lstat(old)
         kept = await self._keep(new, target) if target and not exchange else None
         try:
+            self._lookup.moved(moved, target)
             result = self._tree.run(act, old, new)
+            self._lookup.moved(moved, target)
         except OSError:
             self._drop_kept(kept)
             raise
@@ -147,6 +149,7 @@ class Names:
                 self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
+        self._lookup.moved(moved, target)
         for path in (old, new):
             if moved and stat.S_ISDIR(moved.st_mode):
                 self._lookup.forget(path)

@@ -19,7 +19,8 @@ _SESSIONS = 64
 """Slots for sessions that change the ledger; one more shares the last."""
 _FOLDERS = 1024
 _SLOT = 8
-_FILE_SIZE = (_SESSIONS + _FOLDERS) * _SLOT
+_MOVES = (_SESSIONS + _FOLDERS) * _SLOT
+_FILE_SIZE = _MOVES + _SLOT
 _RETRY_FIRST, _RETRY_MOST = 0.001, 0.05
 """Seconds between attempts at a lock that another session holds."""
 _PATIENCE = 10.0
@@ -32,9 +33,9 @@ _FLOCK = struct.Struct("hhqqi4x")
 class Generation:
     """Random numbers in a shared mapping that say "something changed" without a system call.
 
-    Each session writes a new number into its own slot when it has changed the ledger, and into a folder's slot
-    when it has changed the names in that folder. A number is never counted up: two sessions could count to the
-    same value.
+    Each session writes a new number into its own slot when it has changed the ledger, into a folder's slot when it
+    has changed the names in that folder, and into one for all when it moves a folder. A number is never counted up:
+    two sessions could count to the same value.
     """
 
     def __init__(self, path: str) -> None:
@@ -80,6 +81,14 @@ class Generation:
     def touch_folder(self, path: bytes) -> None:
         start = self._folder_slot(path)
         self._map[start : start + _SLOT] = os.urandom(_SLOT)
+
+    @property
+    def moves(self) -> bytes:
+        """A token that differs once any session has begun, or ended, to move a folder."""
+        return self._map[_MOVES:_FILE_SIZE]
+
+    def touch_moves(self) -> None:
+        self._map[_MOVES:_FILE_SIZE] = os.urandom(_SLOT)
 
     def close(self) -> None:
         self._map.close()

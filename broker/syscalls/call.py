@@ -72,7 +72,7 @@ class Target(Struct, frozen=True):
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("_bases", "_identity", "_way", "interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = ("_identity", "_moves", "_way", "interruptible", "row", "services", "tracee", "trapped")
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
@@ -82,8 +82,8 @@ class Call:
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
         self._way: Way | None = None
-        self._bases: dict[int, bytes] = {}
-        """Where the folders were that relative paths begin in."""
+        self._moves: dict[int, bytes] | None = None
+        """Of each mirror, as it was before a relative path was made an absolute one."""
 
     def integer(self, index: int) -> int:
         """An argument as a signed int."""
@@ -147,14 +147,13 @@ class Call:
         return mode & 0o7777 & ~self.tracee.status.umask
 
     def was_moved(self) -> bool:
-        """Whether a folder of a drive that a path begins in is elsewhere by now. Then the call can be served anew."""
-        try:
-            moved = any(self.tracee.directory(dirfd) != real for dirfd, real in self._bases.items())
-        except OSError:
-            return False
-        self._bases.clear()
-        self._way = None
-        return moved
+        """Whether a folder of a drive that a relative path begins in may be elsewhere by now. Then the call can be
+        served anew."""
+        before, self._moves, self._way = self._moves, None, None
+        return before is not None and before != self._moves_now()
+
+    def _moves_now(self) -> dict[int, bytes]:
+        return {number: mirror.moves for number, mirror in self.services.mirrors.items()}
 
     def protect(self) -> None:
         """From here on the call changes something: it is not interrupted any more."""
@@ -246,11 +245,8 @@ class Call:
         dirfd = self.dirfd(which)
         if not scoped and self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
             return None
-        real = self.tracee.directory(dirfd)
-        place = self.place_of(real)
-        if place.mount is not None:
-            self._bases[dirfd] = real
-        return place
+        self._moves = self._moves or self._moves_now()
+        return self.place_of(self.tracee.directory(dirfd))
 
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)

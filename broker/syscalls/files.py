@@ -105,7 +105,10 @@ def _require_own(call: Call, target: Target) -> None:
     """EACCES for O_CREAT on what others have put into a sticky folder (fs.protected_regular, fs.protected_fifos)."""
     if target.mirror is None or target.is_directory:
         return
-    folder, file = os.stat(os.path.dirname(target.real)), os.lstat(target.real)
+    try:
+        folder, file = os.stat(os.path.dirname(target.real)), os.lstat(target.real)
+    except FileNotFoundError:  # it was removed meanwhile: then it is made
+        return
     if not call.services.protected.may_create_over(call.caller.fsuid, folder, file):
         raise permission.forbidden()
 

@@ -22,6 +22,11 @@ struct place { /* a normal path on a drive, relative to its root; not the root i
     size_t length;
 };
 
+struct base { /* the folder that a relative path begins in */
+    long length; /* 0 for an absolute path */
+    char path[PATH_LIMIT];
+};
+
 struct request {
     bool follow;
     int flags;
@@ -48,9 +53,28 @@ static bool ends_in(const char *text, size_t length, const char *end, size_t siz
     return length >= size && !memcmp(text + length - size, end, size);
 }
 
-/* A path of ordinary names on a drive: absolute, with a scheme, or relative to a folder in a mirror. */
-static bool locate(const struct court *court, struct trapped *trapped, struct normal *normal, struct place *place)
+static void find_base(struct trapped *trapped, struct base *base)
 {
+    int argument = trapped->row->paths[0].dirfd;
+    int fd = argument == ABSENT ? AT_FDCWD : (int)trapped->notification.data.args[argument];
+    base->length = tracee_base(&trapped->kept, trapped->notification.pid, fd, base->path, sizeof base->path);
+}
+
+/* Whether the folder has another path by now: there the kernel would find what we did not. */
+static bool has_moved(struct trapped *trapped, const struct base *before)
+{
+    struct base base;
+    if (!before->length)
+        return false;
+    find_base(trapped, &base);
+    return base.length != before->length || memcmp(base.path, before->path, base.length);
+}
+
+/* A path of ordinary names on a drive: absolute, with a scheme, or relative to a folder in a mirror. */
+static bool locate(const struct court *court, struct trapped *trapped, struct normal *normal, struct place *place,
+                   struct base *base)
+{
+    base->length = 0;
     const char *path = trapped->paths[0];
     size_t length = trapped->lengths[0];
     const struct warm *warm = court->warm;
@@ -68,13 +92,12 @@ static bool locate(const struct court *court, struct trapped *trapped, struct no
         }
     }
     if (!absolute) {
-        int argument = trapped->row->paths[0].dirfd;
-        int fd = argument == ABSENT ? AT_FDCWD : (int)trapped->notification.data.args[argument];
-        long base = tracee_base(&trapped->kept, trapped->notification.pid, fd, joined, PATH_LIMIT);
-        if (base <= 0 || joined[0] != '/' || ends_in(joined, base, DELETED, sizeof DELETED - 1))
+        find_base(trapped, base);
+        if (base->length <= 0 || base->path[0] != '/' || ends_in(base->path, base->length, DELETED, sizeof DELETED - 1))
             return false;
-        joined[base++] = '/';
-        memcpy(joined + base, path, length + 1);
+        memcpy(joined, base->path, base->length);
+        joined[base->length] = '/';
+        memcpy(joined + base->length + 1, path, length + 1);
         whole = joined;
     }
     normalise(&court->prefixes, whole, normal);
@@ -147,19 +170,20 @@ bool answer_warm(struct court *court, struct trapped *trapped)
     const struct row *row = trapped->row;
     struct normal normal;
     struct place place;
+    struct base base;
     struct request request;
     union status status;
     struct timespec clock;
     if (!court->warm || row->shows == SHOWS_NOTHING || notification->data.arch != AUDIT_ARCH_X86_64 ||
         trapped->lengths[0] <= 0 || atomic_load(&court->rooted) || !understand(trapped, &request) ||
-        !locate(court, trapped, &normal, &place))
+        !locate(court, trapped, &normal, &place, &base))
         return false;
     clock_gettime(CLOCK_MONOTONIC, &clock);
     uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;
     if (!warm_is_fresh(court->warm, place.drive, place.path, place.length, now))
         return false;
     int error = look(court, row, &request, &place, now, &status);
-    if (error > 0)
+    if (error > 0 || (error == -ENOENT && has_moved(trapped, &base)))
         return false;
     if (!error) {
         size_t size = row->shows == SHOWS_STATX ? sizeof status.statx : sizeof status.stat;
