@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import time
 from collections.abc import AsyncIterator
@@ -161,6 +162,13 @@ class WriteBack:
         untried = [ino for ino in list(self._held) if self._failed.get(ino, 0.0) < began]
         await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
         return [path for ino in list(self._held) if (path := await self._pending(ino)) is not None]
+
+    async def sync(self) -> None:
+        """syncfs(2): push all, also what is still being written; EIO when something could not be."""
+        began = time.monotonic()
+        await self.flush()
+        if any(failed >= began for failed in self._failed.values()):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     @property
     def count(self) -> int:

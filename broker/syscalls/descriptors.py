@@ -71,7 +71,7 @@ async def syncfs(call: Call) -> Reply:
     if target.mirror is None:
         return Continue()
     call.protect()
-    await target.mirror.writeback.flush()
+    await target.mirror.writeback.sync()
     return Return()
 
 

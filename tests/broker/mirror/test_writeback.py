@@ -95,6 +95,19 @@ async def test_attributes_of_what_another_machine_has_written(drives: Drives, me
         assert await drive.names() == {b"f"}
 
 
+async def test_syncfs_says_what_it_could_not_push(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """Also of a file that is still open for writing; and nothing once all is there."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"content")
+        plan.fail("write", path=b"f")
+        with pytest.raises(OSError, match="Input/output"):
+            await drive.mirror.writeback.sync()
+        await drive.mirror.writeback.sync()
+        assert content_of(memory, b"f") == b"content"
+        await drive.close(file)
+
+
 async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan: Plan) -> None:
     """An fsync of what the remote has already is not nothing: it must survive a power loss."""
     asked = []
