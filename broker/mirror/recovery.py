@@ -176,23 +176,39 @@ class Recovery:
         found = 0
         for ino in agreed:
             if not records[ino].dirty:
-                await self._ledger.mark_dirty(ino)
+                await self._dirty_again(records[ino], left[ino])
         walk = self._search(unsure)
         while unsure and (batch := await asyncio.to_thread(_some, walk)):
-            for path, ino, status in batch:
+            for path, ino, _ in batch:
                 unsure.discard(ino)
                 record = records.get(ino)
                 if record is not None and record.hydrated:
-                    base = await self._newer(path, record.version, left[ino])
-                    await self._ledger.put(replace(record, dirty=True, version=base))
-                elif _has_content(status, record, left[ino]):
-                    await self._ledger.put(_dirty(status, left[ino]))
-                    found += 1
+                    await self._dirty_again(record, await self._newer(path, record.version, left[ino]))
                 else:
-                    self._marks.clear(ino)
+                    found += await self._salvage(path, ino, left[ino])
         for ino in unsure:
             self._marks.clear(ino)
         return found
+
+    async def _dirty_again(self, record: Record, base: Version) -> None:
+        """Unless a session that is at work has evicted or pushed the content since its record was read."""
+        async with self._locks.node(record.ino):
+            now = await self._ledger.get(record.ino)
+            if now is not None and now.hydrated and now.version == record.version:
+                await self._ledger.put(replace(now, dirty=True, version=base))
+
+    async def _salvage(self, path: Path, ino: int, noted: Version) -> bool:
+        """Put a file on record that the ledger knows no content of, if it can have any; whether it can."""
+        # With the name's lock: a session that makes a file there has put it on record by the time it gives that back.
+        async with self._locks.names(path), self._locks.node(ino):
+            status = self._tree.lstat(path)
+            if status is None or status.st_ino != ino:
+                return False
+            if not _has_content(status, await self._ledger.get(ino), noted):
+                self._marks.clear(ino)
+                return False
+            await self._ledger.put(_dirty(status, noted))
+            return True
 
     async def _newer(self, path: Path, recorded: Version, noted: Version) -> Version:
         """Which of two versions the content is based on: a kill leaves the note behind, a lost log the record."""

@@ -14,6 +14,7 @@ from remotes.memory import Memory
 from remotes.plans import Plan
 
 from broker.mirror import pushing
+from broker.mirror.evicting import empty
 from broker.mirror.stash import Stash
 from broker.remotes.protocol import NoSpace, Unavailable
 
@@ -187,6 +188,37 @@ async def test_recover_forgets_what_has_no_file(drives: Drives, memory: Memory) 
             assert await other.dirty() == {ino}
         assert await drive.recover() == []
         assert await drive.dirty() == set()
+
+
+def noted(drives: Drives, ino: int, version: str) -> None:
+    """A session that was killed has left a mark of that file."""
+    with open(os.path.join(drives.directory, "marks", "killed"), "w") as marks:
+        marks.write(f"{ino} {version}\n")
+
+
+async def test_what_is_evicted_meanwhile_is_not_dirty(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """A session begins and asks about a file that a killed one has noted; another one evicts it before the answer."""
+    await store(memory, b"f", b"first")
+    first = (await memory.stat(b"f")).version
+    async with drives() as drive:
+        await drive.write(b"f", b"second")
+        await settled(drive)
+        status = await drive.stat(b"f")
+        assert status is not None
+        noted(drives, status.st_ino, first)
+        gate = plan.hold("stat", path=b"f")
+
+        async def begin() -> None:
+            async with drives() as other:
+                assert await other.recover() == []
+
+        beginning = asyncio.ensure_future(begin())
+        await gate.reached
+        assert await empty(drive.mirror.store, status.st_ino, b"f")
+        gate.open()
+        await beginning
+        assert await drive.dirty() == set()
+        assert content_of(memory, b"f") == b"second" == await drive.read(b"f")
 
 
 async def test_recover_leaves_what_another_session_writes(drives: Drives, memory: Memory) -> None:
