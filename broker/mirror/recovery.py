@@ -134,10 +134,11 @@ class Recovery:
         async with self._locks.attempt(ino) as mine:
             if not mine:
                 return  # the call is on its way, in another session
+            if not _is(kept, ino):
+                return  # it has ended since, and the number may be a new file's
             record = await self._ledger.get(ino)
             if record is None or not record.dirty or path is None:
-                await self._ledger.drop(ino)
-                self._stash.drop(kept)
+                await self._drop_kept(kept, ino)
                 return
             try:
                 there = (await self._remote.stat(path)).version == record.version
@@ -146,8 +147,7 @@ class Recovery:
             except RemoteError:
                 return  # for the next session
             if not there:
-                await self._ledger.drop(ino)
-                self._stash.drop(kept)
+                await self._drop_kept(kept, ino)
             elif self._tree.lstat(path) is None:
                 self._stash.give_back(kept, path)
             else:
@@ -163,10 +163,15 @@ class Recovery:
             return
         finally:
             os.close(file)
-        await self._ledger.drop(record.ino)
-        self._stash.drop(kept)
+        await self._drop_kept(kept, record.ino)
         name = beside.rpartition(b"/")[2].decode(errors="backslashreplace")
         self._tell(path, f"was being replaced when its session was killed; what it had not pushed is kept as {name}")
+
+    async def _drop_kept(self, kept: bytes, ino: int) -> None:
+        """Its record goes as well, unless the file has other names, by which somebody may be writing it."""
+        if os.lstat(kept).st_nlink == 1:
+            await self._ledger.drop(ino)
+        self._stash.drop(kept)
 
     async def _mark_dirty(self, left: Mapping[int, Version]) -> int:
         """Put on record again as dirty what a session has noted as that, where the ledger knows less; how many."""
@@ -248,6 +253,13 @@ def _is_first_since_boot(directory: bytes) -> bool:
     with open(noted, "wb") as file:
         file.write(now)
     return True
+
+
+def _is(real: bytes, ino: int) -> bool:
+    try:
+        return os.lstat(real).st_ino == ino
+    except FileNotFoundError:
+        return False
 
 
 def _some(walk: Iterator[Found]) -> list[Found]:

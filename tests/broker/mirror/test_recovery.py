@@ -67,6 +67,39 @@ async def test_what_goes_unpushed_is_kept_with_its_path(drives: Drives, plan: Pl
         assert Stash(drive.mirror.tree).left() == []
 
 
+async def test_what_was_kept_may_be_gone(drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that begins has listed what another's unlink keeps; when it looks, a new file has the number."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        ino = os.fstat(file).st_ino
+        kept = drive.mirror.tree.staging + b"/kept-%d" % ino
+        with monkeypatch.context() as patch:
+            patch.setattr(Stash, "left", lambda stash: [(kept, ino, None)])
+            async with drives():
+                pass
+        os.write(file, b"content")
+        await drive.close(file)
+        assert content_of(memory, b"f") == b"content"
+
+
+async def test_what_was_kept_may_have_another_name(drives: Drives, memory: Memory) -> None:
+    """A session was killed within an unlink; another is writing the file by its other name when a third begins."""
+    await store(memory, b"f", b"old")
+    await memory.link(b"f", b"g")
+    async with drives() as drive:
+        await drive.read(b"f")
+        await drive.read(b"g")
+        real = drive.mirror.tree.real(b"f")
+        Stash(drive.mirror.tree).keep(b"f", os.stat(real).st_ino)
+        os.unlink(real)
+        file = await drive.open(b"g", os.O_WRONLY)
+        async with drives():
+            assert Stash(drive.mirror.tree).left() == []
+        os.write(file, b"new")
+        await drive.close(file)
+        assert content_of(memory, b"g") == b"new"
+
+
 async def test_a_push_without_memory_is_tried_again(
     drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
