@@ -12,6 +12,7 @@ from itertools import islice
 
 from msgspec.structs import replace
 
+from broker.mirror.boot import Boot
 from broker.mirror.conflicts import write_beside
 from broker.mirror.content import Tell
 from broker.mirror.ledger import Ledger
@@ -29,6 +30,8 @@ _TOGETHER = 16
 """Files that are pushed at a time. Each costs descriptors as long as it is."""
 _FAILURES = 64
 """Pushes that fail before the others are left for later: the remote is away."""
+_BEGINNING = 0
+"""The lock of sessions that begin, of which one at a time prepares the mirror: the number of no node."""
 
 Found = tuple[Path, int, os.stat_result]
 """A file of the tree, with its inode number and its lstat."""
@@ -64,8 +67,14 @@ class Recovery:
 
     async def prepare(self) -> None:
         """Before the mirror is used: what killed sessions have left half done is not taken for what it is not."""
-        if self._generation.alone() and _is_first_since_boot(os.path.dirname(self._tree.staging)):
+        async with self._locks.node(_BEGINNING):
+            await self._prepare()
+
+    async def _prepare(self) -> None:
+        boot = Boot(os.path.dirname(self._tree.staging))
+        if boot.is_new():
             await self._ledger.doubt()  # what was fetched shortly before the power was lost may be on record alone
+            boot.note()
         for kept, ino, path in self._stash.left():
             await self._put_back(kept, ino, path)
         left = {**(self._salvaged or {}), **self._marks.left()}
@@ -240,19 +249,6 @@ class Recovery:
 
     def _search(self, inos: Set[int]) -> Iterator[Found]:
         return ((path, status.st_ino, status) for path, status in self._tree.walk() if status.st_ino in inos)
-
-
-def _is_first_since_boot(directory: bytes) -> bool:
-    """Whether nobody has asked since the machine was started; its id is kept in the mirror's directory."""
-    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-        now = file.read()
-    noted = os.path.join(directory, b"boot")
-    with contextlib.suppress(FileNotFoundError), open(noted, "rb") as file:
-        if file.read() == now:
-            return False
-    with open(noted, "wb") as file:
-        file.write(now)
-    return True
 
 
 def _is(real: bytes, ino: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -17,6 +18,7 @@ import pytest
 from remotes.conftest import ROOT
 from remotes.plans import Plan
 
+from broker.mirror.shared import Generation
 from broker.mirror.stash import Stash
 
 from .drive import Drive, Drives, share
@@ -228,9 +230,8 @@ async def test_a_removal_was_killed_that_the_remote_has_made(killed: Path) -> No
         assert not os.listdir(drive.mirror.tree.staging)
 
 
-async def test_power_was_lost(killed: Path) -> None:
-    """What is on record as complete may not be on disk: it is compared with its digest, and fetched if need be."""
-    plan = Plan()
+async def lose_power(killed: Path, plan: Plan) -> None:
+    """All is pushed and read; then the machine is started anew, and of one content the disk has got nothing."""
     async with session(killed, plan) as drive:
         await drive.recover()
         for name, content in EXPECTED.items():
@@ -241,6 +242,12 @@ async def test_power_was_lost(killed: Path) -> None:
             file.write(bytes(len(EXPECTED["read"])))
         os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns))
     (killed / "mirror/boot").write_text("another")
+
+
+async def test_power_was_lost(killed: Path) -> None:
+    """What is on record as complete may not be on disk: it is compared with its digest, and fetched if need be."""
+    plan = Plan()
+    await lose_power(killed, plan)
     fetches = plan.count("read")
     async with session(killed, plan) as drive:
         for name, content in EXPECTED.items():
@@ -249,3 +256,15 @@ async def test_power_was_lost(killed: Path) -> None:
     async with session(killed, plan) as drive:
         assert await drive.read(b"read") == EXPECTED["read"]
         assert plan.count("read") == fetches + 1
+
+
+async def test_power_was_lost_and_sessions_begin_together(killed: Path) -> None:
+    """Also while one that has mounted something else looks for what it can evict here."""
+    await lose_power(killed, Plan())
+
+    async def begin_and_read() -> bytes:
+        async with session(killed) as drive:
+            return await drive.read(b"read")
+
+    with contextlib.closing(Generation(str(killed / "mirror/generation"))):
+        assert await asyncio.gather(begin_and_read(), begin_and_read()) == [EXPECTED["read"]] * 2
