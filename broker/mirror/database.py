@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from broker.mirror.usage import SCHEMA as USED
 from broker.remotes.protocol import Version
@@ -42,14 +42,16 @@ def connect(path: str, patience: float) -> sqlite3.Connection:
         return _open(path, patience)
 
 
-def renew(path: str) -> dict[int, Version] | None:
+def renew(path: str, alone: Callable[[], bool]) -> dict[int, Version] | None:
     """Put a ledger that cannot be used aside; the inode numbers and versions of what it still says is dirty. None if
-    it can be used.
+    it can be used, or others may have it open.
 
-    Nobody else has it open. One that was closed properly is believed; after a kill, and where a session has found it
-    damaged, it is checked.
+    One that was closed properly is believed; after a kill, and where a session has found it damaged, it is checked.
+    `alone` is asked when nobody can open it: who has done so has said before that he is there.
     """
     with _starting(path):
+        if not alone():
+            return None
         if not os.path.exists(path):
             return {}
         if _is_sound(path):
@@ -78,9 +80,11 @@ def _open(path: str, patience: float) -> sqlite3.Connection:
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=NORMAL")
     database.execute("PRAGMA wal_autocheckpoint=0")
-    database.executescript(_SCHEMA + USED)
-    if database.execute("PRAGMA user_version").fetchone() != (_VERSION,):
-        database.execute(f"PRAGMA user_version={_VERSION}")
+    version = database.execute("PRAGMA user_version").fetchone()
+    if version == (_VERSION,):
+        database.executescript(_SCHEMA + USED)
+    elif not database.execute("SELECT * FROM sqlite_schema").fetchone():  # one of another version stays what it is
+        database.executescript(f"BEGIN; {_SCHEMA} {USED}; PRAGMA user_version={_VERSION}; COMMIT")
     database.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
     return database
 

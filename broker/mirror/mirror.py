@@ -58,7 +58,7 @@ class Mirror:
             self.tree.clear_staging()
         self._locks = Locks(os.path.join(directory, "locks"))
         ledger = os.path.join(directory, "ledger.sqlite")
-        salvaged = renew(ledger) if self._generation.alone() and self.tree.names(b"") else None
+        salvaged = renew(ledger, self._generation.alone) if self.tree.names(b"") else None
         self._marks = Marks(directory)
         self._ledger = Ledger(ledger, self._generation, vouch, self._marks, room.spend_reserve)
         twins = Twins(self.tree, self._ledger, self._locks)

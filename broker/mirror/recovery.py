@@ -13,6 +13,7 @@ from itertools import islice
 from msgspec.structs import replace
 
 from broker.mirror.boot import Boot
+from broker.mirror.clearing import clear
 from broker.mirror.conflicts import write_beside
 from broker.mirror.content import Tell
 from broker.mirror.ledger import Ledger
@@ -79,7 +80,7 @@ class Recovery:
             await self._put_back(kept, ino, path)
         left = {**(self._salvaged or {}), **self._marks.left()}
         found = await self._mark_dirty(left) if left else 0
-        if self._salvaged is not None and (await self._clear() or found):
+        if self._salvaged is not None and (await clear(self._tree, self._ledger, self._locks) or found):
             what = f"files that had not been pushed and were found: {found}"
             self._tell(b"", f"has lost the record of its local copies, which are fetched again; {what}")
 
@@ -230,22 +231,6 @@ class Recovery:
             if (await self._remote.stat(path)).version == noted:
                 return noted
         return recorded
-
-    async def _clear(self) -> int:
-        """Remove copies of which nothing is known: they are made anew when they are looked for. How many."""
-        known = {record.ino for record in await self._ledger.dirty()}
-
-        def remove() -> int:
-            files = [
-                path
-                for path, status in self._tree.walk()
-                if not stat.S_ISDIR(status.st_mode) and status.st_ino not in known
-            ]
-            for path in files:
-                self._tree.remove(path)
-            return len(files)
-
-        return await asyncio.to_thread(remove)
 
     def _search(self, inos: Set[int]) -> Iterator[Found]:
         return ((path, status.st_ino, status) for path, status in self._tree.walk() if status.st_ino in inos)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import random
 import shutil
@@ -16,12 +17,15 @@ from pathlib import Path
 
 import pytest
 from remotes.conftest import ROOT
+from remotes.memory import Memory
 from remotes.plans import Plan
 
+from broker.mirror.clearing import clear
+from broker.mirror.database import connect, renew
 from broker.mirror.shared import Generation
 from broker.mirror.stash import Stash
 
-from .drive import Drive, Drives, share
+from .drive import WRITE, Drive, Drives, content_of, share
 
 Damage = Callable[[Path], None]
 
@@ -228,6 +232,51 @@ async def test_a_removal_was_killed_that_the_remote_has_made(killed: Path) -> No
         assert await drive.recover() == []
         assert files(killed / "share").keys() == EXPECTED.keys() - {"d/new"}
         assert not os.listdir(drive.mirror.tree.staging)
+
+
+async def test_another_version_stays_until_it_is_made_anew(killed: Path) -> None:
+    """Whoever opens it meanwhile, to see what he can evict, does not make it look like one of ours."""
+    older(killed / "mirror/ledger.sqlite")
+    connect(str(killed / "mirror/ledger.sqlite"), 0).close()
+    async with session(killed) as drive:
+        assert await drive.recover() == []
+        assert files(killed / "share") == EXPECTED
+        assert any("has lost the record" in line for line in drive.said)
+
+
+def test_a_ledger_that_may_be_open_stays(tmp_path: Path) -> None:
+    """Whether others are there is asked when nobody can open it any more."""
+    ledger = tmp_path / "ledger.sqlite"
+    ledger.write_bytes(b"damaged" * 1000)
+
+    def alone() -> bool:
+        with open(f"{ledger}.starting") as starting, pytest.raises(BlockingIOError):
+            fcntl.flock(starting, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+
+    assert renew(str(ledger), alone) is None
+    assert ledger.read_bytes() == b"damaged" * 1000
+    assert renew(str(ledger), lambda: True) == {}
+    assert not ledger.exists()
+
+
+async def test_what_another_session_makes_is_not_cleared(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """It has begun while another was still removing what nothing is known of, and has a file not on record yet."""
+    async with drives() as drive, drives() as other:
+        await drive.mkdir(b"d")
+        Path(os.fsdecode(drive.mirror.tree.root), "d/stray").write_bytes(b"stray")
+        await drive.write(b"known", b"")
+        gate = plan.hold("write", path=b"new")
+        opening = asyncio.ensure_future(drive.open(b"new", WRITE))
+        await gate.reached
+        store = other.mirror.store
+        assert await clear(store.tree, store.ledger, store.locks) == 1
+        gate.open()
+        file = await opening
+        os.write(file, b"content")
+        await drive.close(file)
+        assert content_of(memory, b"new") == b"content"
+        assert await drive.names() == {b"d", b"known", b"new"}
 
 
 async def lose_power(killed: Path, plan: Plan) -> None:
