@@ -151,7 +151,7 @@ class Names:
             raise _exists(error) from error
         self._lookup.moved(moved, target)
         for path in (old, new):
-            if moved and stat.S_ISDIR(moved.st_mode):
+            if any(node and stat.S_ISDIR(node.st_mode) for node in (moved, target)):
                 self._lookup.forget(path)
             self._lookup.changed(path)
         with self._happened(old, new):
@@ -159,8 +159,8 @@ class Names:
                 await self._drop_name(target)
             self._drop_kept(kept)
             if exchange:
-                self._lookup.distrust(old)
-                self._lookup.distrust(new)
+                await self._ask_anew(old)
+                await self._ask_anew(new)
             else:
                 await self._rebase(new, attributes)
                 await self._twins.note(attributes.identity, new)
@@ -272,6 +272,16 @@ class Names:
     async def _rebase(self, path: Path, attributes: Attributes) -> bool:
         status = self._tree.lstat(path)
         return status is None or await self._lookup.rebase(path, status.st_ino, attributes)
+
+    async def _ask_anew(self, path: Path) -> None:
+        """Put on record the version that a change of ours has given the node at `path`."""
+        try:
+            attributes = await self._remote.stat(path)
+        except RemoteError:
+            self._lookup.distrust(path)
+            return
+        await self._rebase(path, attributes)
+        await self._twins.note(attributes.identity, path)
 
     async def _take_back(self, path: Path, made: Attributes | None) -> None:
         """Remove what the remote has made for a call that fails nevertheless, unless it is another's by now."""

@@ -71,6 +71,25 @@ async def test_dirty_files_are_renamed_and_removed(drives: Drives, memory: Memor
         assert content_of(memory, b"e/h") == b"%d" % renamed
 
 
+async def test_an_exchange_takes_what_is_being_written_along(drives: Drives, memory: Memory) -> None:
+    """Both files keep their inodes; what is written to one goes to its new name, and is no conflict."""
+    for name in (b"a", b"b"):
+        await store(memory, name, name)
+    async with drives() as drive:
+        await drive.names()
+        file = await drive.open(b"a", os.O_WRONLY | os.O_TRUNC)
+        os.write(file, b"written")
+        before = [await drive.stat(name) for name in (b"a", b"b")]
+        await drive.mirror.rename(b"a", b"b", exchanging, replace=True, exchange=True)
+        await drive.close(file)
+        await drive.flush()
+        assert [content_of(memory, name) for name in (b"a", b"b")] == [b"b", b"written"]
+        assert set(tree_of(memory)) == {b"a", b"b"}
+        assert [await drive.read(name) for name in (b"a", b"b")] == [b"b", b"written"]
+        after = [await drive.stat(name) for name in (b"b", b"a")]
+        assert [found and found.st_ino for found in after] == [found and found.st_ino for found in before]
+
+
 CHANGES: dict[str, tuple[Callable[[Drive], Awaitable[None]], bytes | None]] = {
     "rename": (lambda drive: drive.rename(b"d/e/f", b"d/e/g"), b"d/e/g"),
     "rename of a folder above": (lambda drive: drive.rename(b"d", b"moved"), b"moved/e/f"),
