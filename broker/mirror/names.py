@@ -144,8 +144,9 @@ class Names:
             else:
                 attributes = await self._remote.rename(old, new, replace=replace)
         except BaseException as error:
-            self._undo(old, lambda: self._tree.run(act, new, old))
-            if target and not exchange:
+            # Not as the caller: he may have been allowed to move it there, but not back.
+            undone = self._undo(old, lambda: self._tree.exchange(old, new) if exchange else self._tree.move(new, old))
+            if undone and target and not exchange:
                 self._give_back(new, target, kept)
             self._lookup.distrust(new)
             raise _exists(error) from error
@@ -289,10 +290,14 @@ class Names:
             if made is not None and (await self._remote.stat(path)).version == made.version:
                 await (self._remote.rmdir(path) if made.is_directory else self._remote.remove(path))
 
-    def _undo(self, path: Path, step: Callable[[], object]) -> None:
-        with contextlib.suppress(OSError):
-            step()
+    def _undo(self, path: Path, step: Callable[[], object]) -> bool:
+        """Whether that was possible; it is the remote's in any case what is shown of `path` from now on."""
         self._lookup.distrust(path)
+        try:
+            step()
+        except OSError:
+            return False
+        return True
 
     def _changes(self, status: os.stat_result) -> Changes:
         return changes_of(status, owners=self._remote.capabilities.owners)

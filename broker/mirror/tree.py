@@ -24,6 +24,7 @@ from broker.mirror.nodes import (
 )
 from broker.remotes.paths import Path, join, parent_of
 from broker.remotes.protocol import Attributes
+from broker.remotes.renaming import exchange
 
 GONE = FileNotFoundError, NotADirectoryError
 """What a path of the tree gives when a folder on its way is no longer there, or no folder any more."""
@@ -254,6 +255,11 @@ class Tree:
         """Rename within the mirror alone, over what is there."""
         with self._beneath(old) as real_old, self._beneath(new) as real_new:
             os.rename(real_old, real_new)
+
+    def exchange(self, one: Path, other: Path) -> None:
+        """Swap two names within the mirror alone."""
+        with self._beneath(one) as real, self._beneath(other) as real_other:
+            exchange(self.root_fd, real, self.root_fd, real_other)
 
     def relative(self, real: bytes) -> Path | None:
         """The path in this tree of an absolute real path; None if it is elsewhere or was deleted."""

@@ -77,6 +77,55 @@ async def test_dirty_content_comes_back_when_its_removal_fails(drives: Drives, m
         assert [content_of(memory, name) for name in (b"f", b"g")] == [b"f", b"g"]
 
 
+def once(act: Callable[[bytes, bytes], int]) -> Callable[[bytes, bytes], int]:
+    """The call of somebody who may not take it back: as in a sticky folder, over a file of his own."""
+    acts = iter([act])
+    return lambda old, new: next(acts, refuse)(old, new)
+
+
+def refuse(old: bytes, new: bytes) -> int:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("exchange", [False, True])
+async def test_a_refused_rename_is_not_taken_back_as_the_caller(
+    drives: Drives, memory: Memory, plan: Plan, exchange: bool
+) -> None:
+    """He may have been allowed to move a file there, and not back: it is dirty, and nothing may take its place."""
+    for name in (b"f", b"g"):
+        await store(memory, name, name)
+    async with drives() as drive:
+        await drive.names()
+        file = await drive.open(b"f", os.O_WRONLY)
+        os.write(file, b"written")
+        plan.fail("exchange" if exchange else "rename")
+        act = once(exchanging if exchange else calling(os.rename))
+        with pytest.raises(Unavailable):
+            await drive.mirror.rename(b"f", b"g", act, replace=True, exchange=exchange)
+        await drive.close(file)
+        assert [content_of(memory, name) for name in (b"f", b"g")] == [b"written", b"g"]
+        assert [await drive.read(name) for name in (b"f", b"g")] == [b"written", b"g"]
+
+
+async def test_what_cannot_be_moved_back_is_kept(
+    drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a rename that is refused has moved stays where it is, rather than what was there taking its place."""
+    for name in (b"f", b"g"):
+        await store(memory, name, name)
+    async with drives() as drive:
+        await drive.names()
+        file = await drive.open(b"f", os.O_WRONLY)
+        os.write(file, b"written")
+        plan.fail("rename")
+        monkeypatch.setattr(drive.mirror.tree, "move", refuse)
+        with pytest.raises(Unavailable):
+            await drive.rename(b"f", b"g")
+        monkeypatch.undo()
+        await drive.close(file)
+        assert b"written" in {content for _, content in tree_of(memory).values()}
+
+
 async def test_what_the_remote_has_already(drives: Drives, memory: Memory) -> None:
     """A name that appeared there since it was looked up is EEXIST, and shown from then on."""
     async with drives() as drive:
