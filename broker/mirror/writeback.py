@@ -24,6 +24,8 @@ from broker.mirror.tree import GONE, Tree
 from broker.remotes.paths import Path
 from broker.remotes.protocol import RemoteError
 
+_ROUNDS = 5
+"""How often all is gone through at the end, because another session goes on writing."""
 _PAUSE_FIRST, _PAUSE_MOST = 5.0, 300.0
 """Seconds between attempts at what could not be pushed."""
 
@@ -159,9 +161,13 @@ class WriteBack:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
             self.drain()
-        untried = [ino for ino in list(self._held) if self._failed.get(ino, 0.0) < began]
-        await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
-        return [path for ino in list(self._held) if (path := await self._pending(ino)) is not None]
+        for _ in range(_ROUNDS):
+            untried = [ino for ino in list(self._held) if self._failed.get(ino, 0.0) < began]
+            await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
+            left = {ino: path for ino in list(self._held) if (path := await self._pending(ino)) is not None}
+            if all(self._failed.get(ino, 0.0) >= began for ino in left):
+                break  # else another session has written meanwhile, and is about to push that
+        return list(left.values())
 
     async def sync(self) -> None:
         """syncfs(2): push all, also what is still being written; EIO when something could not be."""

@@ -102,3 +102,27 @@ async def test_a_change_without_a_writer_is_not_overlooked(
         await settled(drive)
         assert content_of(memory, b"f") == b""
         assert await drive.dirty() == set()
+
+
+async def test_what_another_session_has_just_written_is_not_left_behind(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is dirty, and no longer open, for the moment before the other one takes it off the list."""
+    async with drives() as drive, drives() as other:
+        ours = await drive.open(b"f", WRITE)
+        theirs = await other.open(b"f", os.O_WRONLY)
+        settle, again = drive.mirror.writeback._settle_quietly, True
+
+        async def settle_and_meet(ino: int, *, unfinished: bool = False) -> None:
+            nonlocal again
+            await settle(ino, unfinished=unfinished)
+            if again and unfinished:
+                again = False
+                os.write(theirs, b"theirs")
+                os.close(theirs)
+
+        monkeypatch.setattr(drive.mirror.writeback, "_settle_quietly", settle_and_meet)
+        os.close(ours)
+        assert await drive.flush() == []
+        assert content_of(memory, b"f") == b"theirs"
+        assert await drive.dirty() == set()
