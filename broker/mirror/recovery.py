@@ -110,18 +110,27 @@ class Recovery:
         """The inode numbers of what could not be pushed."""
         left = {record.ino for record in await self._ledger.dirty()} - self._writeback.held()
         behind: set[int] = set()
-        # A file that is renamed meanwhile may escape the first walk, but not both.
-        for _ in range(2):
-            walk = self._search(left)
-            while left and (batch := await asyncio.to_thread(_some, walk)):
-                for ino, pushed in await self._push(batch, tired=len(behind) >= _FAILURES):
-                    if pushed is not None:
-                        left.discard(ino)
-                    if pushed is False:
-                        behind.add(ino)
-        if left and self._generation.alone():
-            await self._ledger.drop(*left)
-        return behind
+        walk = self._search(left)
+        while left and (batch := await asyncio.to_thread(_some, walk)):
+            await self._push(batch, left, behind)
+        found = await self._find_or_drop(left) if left else []
+        for start in range(0, len(found), _TOGETHER):
+            await self._push(found[start : start + _TOGETHER], left, behind)
+        return behind | left
+
+    async def _find_or_drop(self, left: Set[int]) -> list[Found]:
+        """What was renamed so that it has escaped the first walk. What has no file any more goes off the record.
+
+        Whoever renames a dirty file or a folder above it holds the file's lock: no file escapes this walk.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            for ino in sorted(left):
+                await stack.enter_async_context(self._locks.node(ino))
+            found = await asyncio.to_thread(lambda: list(self._search(left)))
+            gone = left - {ino for _, ino, _ in found} - {ino for _, ino, _ in self._stash.left()}
+            if self._generation.alone():
+                await self._ledger.drop(*gone - self._writeback.held())
+        return found
 
     async def _untried(self, behind: set[int]) -> list[Path]:
         """Where the files are now that nobody looks after, less those that were removed or pushed meanwhile."""
@@ -132,12 +141,17 @@ class Recovery:
         paths = await asyncio.to_thread(lambda: {ino: path for path, ino, _ in self._search(wanted)})
         return list(paths.values())
 
-    async def _push(self, batch: list[Found], *, tired: bool) -> list[tuple[int, bool | None]]:
-        """With each file whether it was pushed, None if it is no longer there; `tired`: not tried any more."""
-        if tired:
-            return [(ino, False) for _, ino, _ in batch]
-        pushed = await asyncio.gather(*(self._writeback.recover(path, ino) for path, ino, _ in batch))
-        return [(ino, done) for (_, ino, _), done in zip(batch, pushed, strict=True)]
+    async def _push(self, batch: list[Found], left: set[int], behind: set[int]) -> None:
+        """Take from `left` what is still there, and add to `behind` what was not pushed: after many none is tried."""
+        if len(behind) >= _FAILURES:
+            pushed: list[bool | None] = [False] * len(batch)
+        else:
+            pushed = await asyncio.gather(*(self._writeback.recover(path, ino) for path, ino, _ in batch))
+        for (_, ino, _), done in zip(batch, pushed, strict=True):
+            if done is not None:
+                left.discard(ino)
+            if done is False:
+                behind.add(ino)
 
     async def _put_back(self, kept: bytes, ino: int, path: Path | None) -> None:
         """What a call was about to remove: if the remote has it still, and not all of it, it is needed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -221,6 +223,48 @@ async def test_recover_forgets_what_has_no_file(drives: Drives, memory: Memory) 
             assert await other.dirty() == {ino}
         assert await drive.recover() == []
         assert await drive.dirty() == set()
+
+
+async def test_a_file_that_is_renamed_during_each_look(drives: Drives, memory: Memory) -> None:
+    """It may escape one look, which has its old name from the folder and does not find it, but stays on record."""
+    await left_dirty(drives, [b"log"])
+    async with drives() as drive:
+        tree, loop = drive.mirror.tree, asyncio.get_running_loop()
+        names, renames = tree.names, iter([(b"log", b"log.1"), (b"log.1", b"log")])
+        renaming = []
+
+        def names_of_before(path: bytes) -> dict[bytes, int]:
+            found = names(path)
+            if threading.current_thread() is not threading.main_thread() and (next_one := next(renames, None)):
+                renaming.append(asyncio.run_coroutine_threadsafe(drive.rename(*next_one), loop))
+                with contextlib.suppress(TimeoutError):
+                    renaming[-1].result(1)
+            return found
+
+        tree.names = names_of_before  # type: ignore[method-assign]
+        behind = await drive.recover()
+        assert bool(behind) == bool(await drive.dirty())
+        await asyncio.gather(*map(asyncio.wrap_future, renaming))
+        assert len(renaming) == 2
+        assert await drive.recover() == []
+        assert content_of(memory, b"log") == bytes(3)
+        assert await drive.dirty() == set()
+
+
+async def test_what_a_killed_removal_kept_waits_for_the_remote(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """A session that cannot ask whether it has gone leaves it, and its record, to the next one."""
+    await left_dirty(drives, [b"f"])
+    async with drives() as drive:
+        real = drive.mirror.tree.real(b"f")
+        Stash(drive.mirror.tree).keep(b"f", os.stat(real).st_ino, noted=True)
+        os.unlink(real)
+    plan.disconnect()
+    async with drives() as drive:
+        assert await drive.recover() == []
+    plan.connect()
+    async with drives() as drive:
+        assert await drive.recover() == []
+        assert content_of(memory, b"f") == bytes(3)
 
 
 def noted(drives: Drives, ino: int, version: str) -> None:
