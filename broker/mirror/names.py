@@ -58,8 +58,7 @@ class Names:
                 await self._lookup.learn(path, attributes, dirty=dirty, digest=EMPTY_DIGEST)
             except BaseException as error:
                 os.close(file)
-                self._undo(path, lambda: self._tree.remove(path))
-                await self._take_back(path, attributes)
+                await self._unmake(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path)
             return file
@@ -191,8 +190,7 @@ class Names:
                     attributes = await self._arrived(path, lambda: make(changes))
                 await self._lookup.learn(path, attributes, digest=EMPTY_DIGEST if attributes.is_regular else None)
             except BaseException as error:
-                self._undo(path, lambda: self._tree.remove(path))
-                await self._take_back(path, attributes)
+                await self._unmake(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path, empty=empty)
             return result
@@ -283,6 +281,14 @@ class Names:
             return
         await self._rebase(path, attributes)
         await self._twins.note(attributes.identity, path)
+
+    async def _unmake(self, path: Path, made: Attributes | None) -> None:
+        """Take back what a call was about to make, here and there. Its record goes first: then its number is free."""
+        if made is not None and (status := self._tree.lstat(path)):
+            with contextlib.suppress(OSError):
+                await self._ledger.drop(status.st_ino)
+        self._undo(path, lambda: self._tree.remove(path))
+        await self._take_back(path, made)
 
     async def _take_back(self, path: Path, made: Attributes | None) -> None:
         """Remove what the remote has made for a call that fails nevertheless, unless it is another's by now."""

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from remotes.memory import Memory
 from remotes.plans import Moment, Plan
 
 from broker.errors import errno_of
-from broker.remotes.protocol import AlreadyExists, Capabilities, NotEmpty, NotFound, RemoteError, Unavailable
+from broker.remotes.protocol import (
+    AlreadyExists,
+    Attributes,
+    Capabilities,
+    NotEmpty,
+    NotFound,
+    RemoteError,
+    Unavailable,
+)
 
 from .drive import WRITE, Drive, Drives, calling, content_of, exchanging, store, symlinking, tree_of
 
@@ -54,6 +64,28 @@ async def test_a_failing_remote_leaves_all_as_it_was(
             assert await each.names(b"empty") == set()
         assert tree_of(memory) == before
         assert os.listdir(drive.mirror.tree.staging) == []
+
+
+@pytest.mark.parametrize("operation", ["write", "mkdir", "mknod"])
+async def test_what_fails_at_the_end_leaves_no_record(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    """A call may be cancelled when all is on record: the inode's number is free, and nothing is known of its next
+    owner."""
+    async with drives() as drive:
+        learn, lookup = drive.mirror._lookup.learn, drive.mirror._lookup
+        inos = []
+
+        async def learn_and_fail(path: bytes, attributes: Attributes, **known: Any) -> None:
+            await learn(path, attributes, **known)
+            inos.append(os.lstat(drive.mirror.tree.real(path)).st_ino)
+            raise asyncio.CancelledError
+
+        monkeypatch.setattr(lookup, "learn", learn_and_fail)
+        with pytest.raises(asyncio.CancelledError):
+            await FAILING[operation](drive)
+        assert await drive.mirror._ledger.get_many(inos) == {}
+        assert await drive.names() == set() == set(tree_of(memory))
 
 
 async def test_dirty_content_comes_back_when_its_removal_fails(drives: Drives, memory: Memory, plan: Plan) -> None:
