@@ -110,19 +110,6 @@ class Content:
                 self._room.fetched(record.size)
         return record
 
-    async def spare(self, file: int) -> None:
-        """Like `require` for a file that is about to be truncated: what was not fetched is not needed any more.
-
-        A placeholder is emptied before it counts as complete, so that its zeros never do.
-        """
-        ino = os.fstat(file).st_ino
-        async with self._locks.node(ino):
-            record = await self._ledger.get(ino)
-            if record is None:
-                raise Stale
-            if not record.hydrated:
-                os.truncate(b"/proc/self/fd/%d" % file, 0)
-
     async def _complete(self, path: Path, file: int, record: Record) -> Record:
         """The record of a file whose content is there: it was all the time, or comes now."""
         status = os.fstat(file)

@@ -120,8 +120,7 @@ class Opening:
             if not is_writing(flags):
                 await self._content.require(path, file)
             elif flags & os.O_TRUNC:
-                await self._content.spare(file)
-                async with self._writeback.holding(file, writer):
+                async with self._writeback.holding(file, writer, spared=True):
                     self._empty(file)
                     await self._writeback.shed_set_id(os.fstat(file).st_ino)
             else:

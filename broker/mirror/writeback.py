@@ -73,8 +73,11 @@ class WriteBack:
             pass
 
     @contextlib.asynccontextmanager
-    async def holding(self, file: int, writer: Writer = NOBODY) -> AsyncIterator[None]:
-        """As `hold`, for a change made in this context, where `file` cannot write and nobody sees a writer."""
+    async def holding(self, file: int, writer: Writer = NOBODY, *, spared: bool = False) -> AsyncIterator[None]:
+        """As `hold`, for a change made in this context, where `file` cannot write and nobody sees a writer.
+
+        `spared`: it is a truncation, for which nothing was fetched.
+        """
         ino = os.fstat(file).st_ino
         async with self._locks.node(ino):
             if ino not in self._held:
@@ -84,7 +87,10 @@ class WriteBack:
                 except BaseException:
                     os.close(anchor)
                     raise
-            record = self._ledger.peek(ino)
+            record = await self._ledger.get(ino)
+            if spared and record is not None and not record.hydrated:
+                # Before the placeholder counts as complete, so that its zeros never do.
+                os.truncate(b"/proc/self/fd/%d" % file, 0)
             if record is None or not (record.dirty and record.hydrated):
                 record = await self._ledger.mark_dirty(ino)
             if record is None:

@@ -204,12 +204,13 @@ async def test_a_truncation_that_came_to_nothing_loses_no_zeros(
     await store(memory, b"f", b"x" + b"\0" * 200_000)
     async with drives() as drive:
 
-        def full(file: int, writer: object) -> None:
-            raise OSError(errno.ENOSPC, "no watches left")
+        async def full(ino: int) -> None:
+            raise OSError(errno.ENOSPC, "no room is left in the cache")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):
-            patch.setattr(drive.mirror.writeback, "holding", full)
+            patch.setattr(drive.mirror._ledger, "mark_dirty", full)
             await drive.open(b"f", WRITE)
+        assert os.stat(drive.mirror.tree.real(b"f")).st_size == 0
         assert await drive.read(b"f") == b"x" + b"\0" * 200_000
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import mmap
 import os
 import stat
 import tempfile
+from collections.abc import AsyncIterator
 
 import pytest
 from msgspec.structs import replace
 from remotes.memory import ALL, Memory, Node
 from remotes.plans import Plan
 
+from broker.mirror.records import Record
 from broker.remotes.protocol import Attributes, Changes, Step, Version
 
 from .drive import WRITE, Drives, calling, content_of, settled, store, tree_of
@@ -198,7 +201,7 @@ async def test_nothing_is_emptied_before_it_is_dirty(
     async with drives() as drive:
         assert await drive.read(b"f") == b"content"
 
-        def full(file: int, writer: object) -> None:
+        def full(file: int, writer: object, *, spared: bool) -> None:
             raise OSError(28, "no watches left")
 
         with monkeypatch.context() as patch, pytest.raises(OSError):
@@ -269,3 +272,32 @@ async def test_coarse_times_do_not_keep_a_file_dirty(drives: Drives) -> None:
             await settled(drive)
             assert await drive.dirty() == set()
             assert remote.writes == 2
+
+
+async def test_what_is_truncated_unread_is_empty_when_it_becomes_dirty(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another session gives a placeholder its size back whenever nobody works on it. If this one is killed as soon as
+    the file is on record as dirty, no zeros are pushed nevertheless."""
+    await store(memory, b"f", b"content")
+    async with drives() as drive, drives(ttl=0) as other:
+        await drive.stat(b"f")
+        locks, ledger = drive.mirror._locks, drive.mirror._ledger
+        node, mark_dirty = locks.node, ledger.mark_dirty
+        sizes = []
+
+        @contextlib.asynccontextmanager
+        async def seen_after(ino: int) -> AsyncIterator[None]:
+            async with node(ino):
+                yield
+            await other.stat(b"f")
+
+        async def marked(ino: int) -> Record | None:
+            sizes.append(os.stat(drive.mirror.tree.real(b"f")).st_size)
+            return await mark_dirty(ino)
+
+        monkeypatch.setattr(locks, "node", seen_after)
+        monkeypatch.setattr(ledger, "mark_dirty", marked)
+        os.close(await drive.open(b"f", os.O_WRONLY | os.O_TRUNC))
+        assert sizes == [0]
+        await settled(drive)
