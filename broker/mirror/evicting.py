@@ -62,9 +62,10 @@ async def empty(store: Store, ino: int, path: Path) -> int | None:
 
 
 def _in_use(file: int) -> bool:
-    """Whether anybody else has the file open. Where the file system knows no leases, somebody is taken to have."""
+    """Whether anybody else has the file open, as whoever has locked it does. Where the file system knows no leases,
+    somebody is taken to have."""
     try:
-        return leases.is_locked(file) or leases.is_open(file)
+        return leases.is_open(file)
     except OSError:
         return True
 

@@ -30,7 +30,11 @@ def is_open(file: int) -> bool:
 
 
 def is_locked(file: int) -> bool:
-    """Whether anybody holds a POSIX or OFD record lock (F_OFD_GETLK) or a flock(2) on the file."""
+    """Whether anybody holds a POSIX or OFD record lock (F_OFD_GETLK) or a flock(2) on the file.
+
+    A flock can only be asked about by taking it: /proc/locks does not list those whose taker has ended
+    or is in another pid namespace. Somebody's own flock with LOCK_NB may fail in that moment.
+    """
     wanted = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     found: int = _FLOCK.unpack(fcntl.fcntl(file, fcntl.F_OFD_GETLK, wanted))[0]
     if found != fcntl.F_UNLCK:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import itertools
 import mmap
 import os
@@ -176,6 +177,26 @@ async def test_what_is_in_use_stays(cache: Cache, memory: Memory, plan: Plan) ->
         await read(drive, b"f")
         await eviction.evict()
         assert await held(drive, *NAMES[:3]) == set()
+
+
+async def test_asking_takes_no_lock(cache: Cache, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flock(2) with LOCK_NB, of a program that has the file open, does not meet one of ours."""
+    await fill(memory, b"a")
+    async with cache.session(1) as (drive, _):
+        file = await drive.open(b"a")
+        ino = os.fstat(file).st_ino
+        locked = []
+        flock = fcntl.flock
+
+        def noted(file: int, operation: int) -> None:
+            locked.append(os.fstat(file).st_ino)
+            flock(file, operation)
+
+        monkeypatch.setattr(fcntl, "flock", noted)
+        assert await evicting.empty(drive.mirror.store, ino, b"a") == 0
+        os.close(file)
+        assert await evicting.empty(drive.mirror.store, ino, b"a")
+        assert ino not in locked
 
 
 async def test_files_that_were_renamed_or_are_not_noted(cache: Cache, memory: Memory) -> None:
