@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import AsyncIterator
 
 from msgspec.structs import replace
 
@@ -35,57 +38,85 @@ class Changing:
         before = os.fstat(file)
         record = self._ledger.peek(before.st_ino)
         if record is None or not record.dirty or record.mode & SET_ID:
-            return await self.change(path, act, rule=rule, writing=True)
+            return await self.change(path, act, file=file, rule=rule, writing=True)
         result = act(path)
         after = os.fstat(file)
         if _owner(before) != _owner(after) or after.st_mode & SET_ID:
-            async with self._lookup.locked(path):
-                if record := await self._ledger.get(before.st_ino):
-                    await self._tell_change(path, before, after, record, True, (0, 0))
+            async with self._node(path, file) as here:
+                record = await self._ledger.get(before.st_ino)
+                if here is not None and record is not None:
+                    await self._tell_change(here, before, after, record, True, (0, 0))
         return result
 
-    async def change(self, path: Path, act: Act, *, rule: Rule | None, writing: bool = False) -> int:
-        """Let `act` change the node; `rule`: the set-id bits that are left, None for all."""
-        await self._lookup.look(path)
-        async with self._lookup.locked(path):
-            before = self._tree.lstat(path)
+    async def change(
+        self, path: Path, act: Act, *, file: int | None = None, rule: Rule | None, writing: bool = False
+    ) -> int:
+        """Let `act` change the node, or the open `file`; `rule`: the set-id bits that are left, None for all."""
+        async with self._node(path, file) as here:
+            if here is None:
+                return act(path)
+            before = self._tree.lstat(here)
             record = await self._ledger.get(before.st_ino) if before else None
             kept = left = 0
             if before and record and stat.S_ISREG(before.st_mode):
                 kept = record.mode & SET_ID
                 left = kept if rule is None else rule.left(record.mode, before.st_uid, before.st_gid)
-            result = self._tree.run(act, path)
-            after = self._tree.lstat(path)
+            result = self._tree.run(act, here)
+            after = self._tree.lstat(here)
             if before and after and record:
-                await self._tell_change(path, before, after, record, writing, (kept, left))
+                await self._tell_change(here, before, after, record, writing, (kept, left))
         return result
 
-    async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
+    async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act, file: int | None) -> int:
         """setxattr(2), or removexattr(2) when `value` is None."""
-        await self.load_xattrs(path)
-        async with self._lookup.locked(path):
-            before = self._tree.xattrs(path)
-            result = self._tree.run(act, path)
+        await self.load_xattrs(path, file)
+        async with self._node(path, file) as here:
+            if here is None:
+                return act(path)
+            before = self._tree.xattrs(here)
+            result = self._tree.run(act, here)
             try:
-                attributes = await self._remote.set_xattr(path, name, value)
+                attributes = await self._remote.set_xattr(here, name, value)
             except BaseException:
-                self._tree.set_xattrs(path, before)
+                self._tree.set_xattrs(here, before)
                 raise
-            status = self._tree.lstat(path)
+            status = self._tree.lstat(here)
             if status is not None:
-                await self._lookup.rebase(path, status.st_ino, attributes)
+                await self._lookup.rebase(here, status.st_ino, attributes)
         return result
 
-    async def load_xattrs(self, path: Path) -> None:
+    async def load_xattrs(self, path: Path, file: int | None) -> None:
         """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
         if not self._remote.capabilities.extended_attributes:
             raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
-        if await self._lookup.look(path) is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-        async with self._lookup.locked(path):
-            wanted = await self._remote.get_xattrs(path)
-            if self._tree.xattrs(path) != wanted:
-                self._tree.set_xattrs(path, wanted)
+        async with self._node(path, file) as here:
+            if here is None:
+                return
+            if self._tree.lstat(here) is None:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+            wanted = await self._remote.get_xattrs(here)
+            if self._tree.xattrs(here) != wanted:
+                self._tree.set_xattrs(here, wanted)
+
+    @contextlib.asynccontextmanager
+    async def _node(self, path: Path, file: int | None) -> AsyncIterator[Path | None]:
+        """Hold what is at `path`; or else the open `file`, which was there, wherever it is by then. None: it has no
+        name any more, and the remote is not concerned."""
+        while True:
+            await self._lookup.look(path)
+            async with self._lookup.locked(path):
+                here = path if file is None else await self._where(file)
+                if here is None or here == path:
+                    yield here
+                    return
+            path = here
+
+    async def _where(self, file: int) -> Path | None:
+        path = self._tree.name_of(file)
+        status = os.fstat(file)
+        if path is not None or not status.st_nlink:
+            return path
+        return await asyncio.to_thread(self._tree.find, status.st_ino)
 
     async def _tell_change(
         self,

@@ -163,25 +163,29 @@ class Mirror:
             await self._save_for_other_names(new)
         return await self._names.rename(old, new, act, replace=replace, exchange=exchange)
 
-    async def change(self, path: Path, act: Act, *, writing: int | None = None, rule: Rule | None = None) -> int:
+    async def change(
+        self, path: Path, act: Act, *, file: int | None = None, writing: bool = False, rule: Rule | None = None
+    ) -> int:
         """chmod(2), chown(2), utimensat(2): what the call changed of the node goes to the remote.
 
-        `writing`: the descriptor that it came through, if the close of that will push the attributes with the
-        content. `rule`: the set-id bits that it leaves; None for all.
+        `file`: the descriptor that it came through, wherever its file is by then. `writing`: the close of that will
+        push the attributes with the content. `rule`: the set-id bits that the call leaves; None for all.
         """
         self.require_writable()
-        if writing is not None:
-            return await self._changing.change_written(path, act, writing, rule)
-        return await self._changing.change(path, act, rule=rule)
+        if file is not None and writing:
+            return await self._changing.change_written(path, act, file, rule)
+        return await self._changing.change(path, act, file=file, rule=rule)
 
-    async def set_xattr(self, path: Path, name: bytes, value: bytes | None, act: Act) -> int:
-        """setxattr(2), or removexattr(2) when `value` is None."""
+    async def set_xattr(
+        self, path: Path, name: bytes, value: bytes | None, act: Act, *, file: int | None = None
+    ) -> int:
+        """setxattr(2), or removexattr(2) when `value` is None; `file` as for `change`."""
         self.require_writable()
-        return await self._changing.set_xattr(path, name, value, act)
+        return await self._changing.set_xattr(path, name, value, act, file)
 
-    async def load_xattrs(self, path: Path) -> None:
+    async def load_xattrs(self, path: Path, *, file: int | None = None) -> None:
         """Have the node's extended attributes in the mirror. EOPNOTSUPP where the remote keeps none."""
-        await self._changing.load_xattrs(path)
+        await self._changing.load_xattrs(path, file)
 
     async def truncate(self, path: Path, act: Act, writer: Writer = NOBODY) -> int:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""

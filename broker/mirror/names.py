@@ -54,7 +54,7 @@ class Names:
                 changes = self._changes(os.fstat(file))
                 self._tree.drop_set_id(path)
                 attributes = await self._write_new(path, file, changes)
-                path = self._tree.where(file) or path  # its folder may have been moved meanwhile
+                path = self._tree.name_of(file) or path  # its folder may have been moved meanwhile
                 await self._lookup.learn(path, attributes, dirty=dirty, digest=EMPTY_DIGEST)
             except BaseException as error:
                 os.close(file)
@@ -172,7 +172,7 @@ class Names:
             return await self._remote.write(path, source, None, changes, durable=False)
         except NotFound:
             await self._lookup.arrival(path)
-            return await self._remote.write(self._tree.where(file) or path, source, None, changes, durable=False)
+            return await self._remote.write(self._tree.name_of(file) or path, source, None, changes, durable=False)
         finally:
             os.close(source)
 

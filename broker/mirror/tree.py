@@ -269,9 +269,11 @@ class Tree:
             return None
         return real[len(self.root) + 1 :]
 
-    def where(self, file: int) -> Path | None:
-        """The path of an open node by now; None if it has none in the tree."""
-        return self.relative(os.readlink(b"/proc/self/fd/%d" % file)) if os.fstat(file).st_nlink else None
+    def name_of(self, file: int) -> Path | None:
+        """Where an open file is by now; None if the name that it was opened by is gone, or another's."""
+        path = self.relative(os.readlink(b"/proc/self/fd/%d" % file))
+        status = self.lstat(path) if path is not None else None
+        return path if status is not None and status.st_ino == os.fstat(file).st_ino else None
 
     def walk(self, path: Path = b"") -> Iterator[tuple[Path, os.stat_result]]:
         """All nodes below a folder, each with its lstat."""

@@ -300,9 +300,8 @@ class WriteBack:
         held = self._held.get(ino)
         if held is None or os.fstat(held.anchor).st_nlink == 0:
             return None
-        path = self._tree.relative(os.readlink(b"/proc/self/fd/%d" % held.anchor))
-        status = self._tree.lstat(path) if path is not None else None
-        if status is not None and status.st_ino == ino:
+        path = self._tree.name_of(held.anchor)
+        if path is not None:
             return path
         # It was opened by another of its names, which is gone.
         return await asyncio.to_thread(self._tree.find, ino)

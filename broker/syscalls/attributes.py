@@ -174,9 +174,14 @@ def listxattr_with(*, follow: bool) -> Handler:
 
 async def load_descriptor_xattrs(call: Call) -> Reply:
     """fgetxattr(2), flistxattr(2): the kernel answers once the attributes are in the mirror."""
-    target = call.descriptor_target(call.integer(0))
+    number = call.integer(0)
+    target = call.descriptor_target(number)
     if target.mirror is not None:
-        await _load(target, xattr_name(call) if call.row.name == "fgetxattr" else b"user.")
+        file = call.tracee.reopened(number)
+        try:
+            await _load(target, xattr_name(call) if call.row.name == "fgetxattr" else b"user.", file)
+        finally:
+            os.close(file)
     return Continue()
 
 
@@ -217,11 +222,11 @@ def xattr_name(call: Call) -> bytes:
     return name
 
 
-async def _load(target: Target, name: bytes) -> None:
+async def _load(target: Target, name: bytes, file: int | None = None) -> None:
     if not name.startswith(b"user."):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     if target.mirror is not None:
-        await target.mirror.load_xattrs(target.path)
+        await target.mirror.load_xattrs(target.path, file=file)
 
 
 def _paths(call: Call, target: Target) -> dict[int, bytes]:

@@ -126,6 +126,7 @@ async def xattr_of_descriptor(call: Call) -> Reply:
                 name,
                 value,
                 lambda real: call.act({1: name}, buffers=buffers, integers={0: file}, identity=identity),
+                file,
             )
         )
     finally:
@@ -172,7 +173,7 @@ async def _change_open(
             return call.act({}, buffers={**buffers, **_empty(call)}, integers=integers, identity=identity)
 
         call.protect()
-        return Return(await target.mirror.change(target.path, act, writing=file if writing else None, rule=rule))
+        return Return(await target.mirror.change(target.path, act, file=file, writing=writing, rule=rule))
     finally:
         os.close(file)
 
@@ -211,14 +212,19 @@ def _buffers(call: Call, memory: Mapping[int, int] | None) -> dict[int, bytes | 
 
 
 async def _set_xattr(
-    call: Call, target: Target, name: bytes, value: bytes | None, act: Callable[[bytes], int]
+    call: Call,
+    target: Target,
+    name: bytes,
+    value: bytes | None,
+    act: Callable[[bytes], int],
+    file: int | None = None,
 ) -> int:
     if not name.startswith(b"user."):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
     if target.mirror is None:
         return act(target.real)
     call.protect()
-    return await target.mirror.set_xattr(target.path, name, value, act)
+    return await target.mirror.set_xattr(target.path, name, value, act, file=file)
 
 
 def _value(call: Call) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import pytest
 from remotes.memory import ALL, Memory
@@ -55,7 +56,78 @@ async def test_a_refused_change_is_taken_back(drives: Drives, memory: Memory, pl
 
 
 async def changed_by_descriptor(drive: Drive, path: bytes, file: int, mode: int) -> None:
-    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), writing=file, rule=ByChmod())
+    await drive.mirror.change(path, on_descriptor(os.fchmod, file, mode), file=file, writing=True, rule=ByChmod())
+
+
+THROUGH: dict[str, Callable[[Drive, int], Awaitable[object]]] = {
+    "fchmod": lambda drive, file: drive.mirror.change(
+        b"f", on_descriptor(os.fchmod, file, 0o600), file=file, rule=ByChmod()
+    ),
+    "futimens": lambda drive, file: drive.mirror.change(b"f", on_descriptor(os.utime, file, (1, 1)), file=file),
+    "fsetxattr": lambda drive, file: drive.mirror.set_xattr(
+        b"f", b"user.a", b"1", on_descriptor(os.setxattr, file, b"user.a", b"1"), file=file
+    ),
+    "flistxattr": lambda drive, file: drive.mirror.load_xattrs(b"f", file=file),
+}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("call", THROUGH)
+async def test_a_descriptor_goes_with_its_file(
+    drives: Drives, memory: Memory, plan: Plan, call: str, replaced: bool
+) -> None:
+    """What is changed through it beside a rename is told under the name that the file has by then, of no other."""
+    for name in (b"f", b"other"):
+        await store(memory, name, name, mtime_ns=2 * 10**9)
+    await memory.set_xattr(b"f", b"user.b", b"2")
+    async with drives(ttl=0) as drive, drives() as another:
+        file = await drive.open(b"f")
+        gate = plan.hold("stat", path=b"f")
+        calling_it = asyncio.ensure_future(THROUGH[call](drive, file))
+        await gate.reached
+        await another.rename(b"f", b"g")
+        if replaced:
+            await another.rename(b"other", b"f")
+        gate.open()
+        await calling_it
+        node = memory._find(b"g")
+        assert node.mode & 0o777 == (0o600 if call == "fchmod" else 0o644)
+        assert node.mtime_ns == (1 if call == "futimens" else 2) * 10**9
+        assert (b"user.a" in node.xattrs) == (call == "fsetxattr")
+        assert call != "flistxattr" or os.listxattr(file) == ["user.b"]
+        if replaced:
+            other = memory._find(b"f")
+            assert (other.mode & 0o777, other.mtime_ns, other.xattrs) == (0o644, 2 * 10**9, {})
+        os.close(file)
+
+
+async def test_a_descriptor_of_a_file_without_a_name(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """It is removed while the call waits: the call is made, and the one that has the name by then is left alone."""
+    for name in (b"f", b"other"):
+        await store(memory, name, name)
+    async with drives(ttl=0) as drive, drives() as another:
+        file = await drive.open(b"f")
+        gate = plan.hold("stat", path=b"f")
+        changing = asyncio.ensure_future(THROUGH["fchmod"](drive, file))
+        await gate.reached
+        await another.rename(b"other", b"f")
+        gate.open()
+        await changing
+        assert os.fstat(file).st_mode & 0o777 == 0o600
+        assert memory._find(b"f").mode & 0o777 == 0o644
+        os.close(file)
+
+
+async def test_a_descriptor_whose_name_is_gone(drives: Drives, memory: Memory) -> None:
+    """The file has another one."""
+    await store(memory, b"f", b"")
+    async with drives() as drive:
+        file = await drive.open(b"f")
+        await drive.link(b"f", b"d")
+        await drive.unlink(b"f")
+        await THROUGH["fchmod"](drive, file)
+        assert memory._find(b"d").mode & 0o777 == 0o600
+        os.close(file)
 
 
 async def test_set_id_bits_go_to_the_remote_alone(drives: Drives, memory: Memory) -> None:
@@ -114,7 +186,7 @@ async def test_the_owner_of_a_file_being_written_arrives(drives: Drives, memory:
     await store(memory, b"f", b"1")
     async with drives() as drive:
         file = await drive.open(b"f", os.O_RDWR)
-        await drive.mirror.change(b"f", on_descriptor(os.fchown, file, 7, 8), writing=file)
+        await drive.mirror.change(b"f", on_descriptor(os.fchown, file, 7, 8), file=file, writing=True)
         await drive.close(file)
         await drive.flush()
         assert (memory._find(b"f").uid, memory._find(b"f").gid) == (7, 8)
