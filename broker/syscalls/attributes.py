@@ -175,8 +175,8 @@ def listxattr_with(*, follow: bool) -> Handler:
 async def load_descriptor_xattrs(call: Call) -> Reply:
     """fgetxattr(2), flistxattr(2): the kernel answers once the attributes are in the mirror."""
     number = call.integer(0)
-    target = call.descriptor_target(number)
-    if target.mirror is not None:
+    target = call.open_target(number)
+    if target is not None:
         file = call.tracee.reopened(number)
         try:
             await _load(target, xattr_name(call) if call.row.name == "fgetxattr" else b"user.", file)

@@ -169,6 +169,13 @@ class Call:
         resolved = Resolved(place, Seen(Kind.OTHER), False, False, place.name)
         return self._target(resolved)
 
+    def open_target(self, number: int) -> Target | None:
+        """The drive's file behind a descriptor; None if it is none, or has no name any more and is the kernel's."""
+        target = self.descriptor_target(number)
+        if target.mirror is None or number < 0 or self.tracee.file_status(number).st_nlink == 0:
+            return None
+        return target
+
     async def resolve(
         self,
         which: int = 0,

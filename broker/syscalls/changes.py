@@ -111,8 +111,8 @@ def removexattr_with(*, follow: bool) -> Handler:
 
 async def xattr_of_descriptor(call: Call) -> Reply:
     """fsetxattr(2), fremovexattr(2)."""
-    target = call.descriptor_target(call.integer(0))
-    if target.mirror is None:
+    target = call.open_target(call.integer(0))
+    if target is None:
         return Continue()
     name, identity = xattr_name(call), call.identity()
     value = _value(call) if call.row.name == "fsetxattr" else None
@@ -137,9 +137,8 @@ async def _change_descriptor(
     call: Call, number: int, buffers: Mapping[int, bytes | bytearray], rule: Rule | None
 ) -> Reply:
     """The same call on a copy of the descriptor, so that the kernel judges the descriptor as well."""
-    target = call.descriptor_target(number)
-    status = call.tracee.file_status(number) if number >= 0 else None
-    if target.mirror is None or status is None or status.st_nlink == 0:
+    target = call.open_target(number)
+    if target is None:
         return Continue()
     file = call.tracee.reopened(number)
     writing = RANGE_START <= number <= RANGE_END

@@ -8,7 +8,7 @@ from .conftest import SOURCES
 from .harness import Pair, Place, bash, fill_standard
 from .trees import settle
 
-PROGRAMS = ["mapping", "shutil_work", "tempfile_work", "pool_work", "folders"]
+PROGRAMS = ["mapping", "shutil_work", "tempfile_work", "pool_work", "folders", "open_files"]
 
 
 def with_package(place: Place) -> None:
