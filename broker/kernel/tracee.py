@@ -82,6 +82,18 @@ class Tracee:
         with _Held(native.open_proc(self.tid, b"fd", os.O_RDONLY | os.O_DIRECTORY)) as folder:
             return [int(name) for name in os.listdir(folder)]
 
+    def has_free_descriptor(self) -> bool:
+        """Whether a number below RLIMIT_NOFILE is free: seldom more is asked than whether the highest one is."""
+        limit = self._descriptor_limit()
+        if limit and not self.has_descriptor(limit - 1):
+            return True
+        return sum(number < limit for number in self.descriptors()) < limit
+
+    def _descriptor_limit(self) -> int:
+        with open(b"/proc/%d/limits" % self.tid, "rb") as file:
+            line = next(line for line in file if line.startswith(b"Max open files"))
+        return int(line.split()[3])  # never unlimited: see nr_open in proc_sys_fs(5)
+
     def flags(self, number: int) -> int:
         """The flags that a descriptor was opened with; FileNotFoundError if there is none."""
         with _Held(native.open_proc(self.tid, b"fdinfo/%d" % number, os.O_RDONLY)) as file:

@@ -137,6 +137,8 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
         made = os.fstat(file).st_ino if wanted & os.O_CREAT else 0
         return file
 
+    if flags & (os.O_CREAT | os.O_TRUNC) and not call.tracee.has_free_descriptor():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # before anything is made or lost
     cloexec = bool(flags & os.O_CLOEXEC)
     if target.mirror is None or (target.resolved.seen and target.resolved.seen.kind is Kind.FIFO):
         return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import sys
 from collections.abc import Callable
 
@@ -30,6 +32,29 @@ def nameless(path: str) -> None:
     os.close(file)
 
 
+def without_numbers(path: str) -> None:
+    """At the limit on descriptors nothing is emptied, or made."""
+    with open(path, "w") as file:
+        file.write("precious")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for limit in (20, 0):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+        taken = []
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        say("O_TRUNC", os.open, path, os.O_WRONLY | os.O_TRUNC)
+        say("O_CREAT", os.open, path + "-new", os.O_WRONLY | os.O_CREAT)
+        if taken:
+            os.close(taken.pop())
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        for number in taken:
+            os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    print(os.path.getsize(path), os.path.exists(path + "-new"))
+
+
 os.chdir(sys.argv[1])
 for path in ("made", os.path.abspath("made")):
     nameless(path)
+    without_numbers(path)
