@@ -103,11 +103,18 @@ class Opening:
             try:
                 await self._writeback.hold(file, writer)
             except BaseException:
-                os.close(file)
-                with contextlib.suppress(OSError, RemoteError):
-                    await self._names.unlink(path, _unlink)
+                await self._take_back(path, file)
                 raise
         return file
+
+    async def _take_back(self, path: Path, file: int) -> None:
+        """Remove what has just been made, and close it: as long as it is open nobody else has its inode number."""
+        ino = os.fstat(file).st_ino
+        try:
+            with contextlib.suppress(OSError, RemoteError):
+                await self._names.unlink(path, lambda real: unlink_untouched(real, ino))
+        finally:
+            os.close(file)
 
     async def _open_regular(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
         if is_writing(flags):
@@ -158,7 +165,11 @@ class Opening:
             self._writeback.settle_soon(before.st_ino)
 
 
-def _unlink(real: bytes) -> int:
+def unlink_untouched(real: bytes, ino: int) -> int:
+    """Remove a file that the broker has made, unless by now the name is another's or somebody has written to it."""
+    status = os.lstat(real)
+    if status.st_ino != ino or status.st_size:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     os.unlink(real)
     return 0
 

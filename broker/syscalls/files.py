@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
-from broker.mirror.opening import is_writing
+from broker.mirror.opening import is_writing, unlink_untouched
 from broker.namespace.resolve import Kind
 from broker.syscalls import permission
 from broker.syscalls.arguments import verdict
@@ -150,17 +150,8 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     ranged = stat.S_ISREG(status.st_mode) and (
         is_writing(flags) or bool(mirror.shown(target.path, status.st_ino).set_id)
     )
-    undo = (lambda: mirror.unlink(target.path, lambda real: _unlink_untouched(real, made))) if made else None
+    undo = (lambda: mirror.unlink(target.path, lambda real: unlink_untouched(real, made))) if made else None
     return InstallFd(file, cloexec, ranged, undo=undo)
-
-
-def _unlink_untouched(real: bytes, ino: int) -> int:
-    """Remove a file that the broker has made, unless by now the name is another's or somebody has written to it."""
-    status = os.lstat(real)
-    if status.st_ino != ino or status.st_size:
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    os.unlink(real)
-    return 0
 
 
 async def _open_slowly(real: bytes, act: Callable[[], int]) -> int:

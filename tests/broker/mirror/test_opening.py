@@ -1,14 +1,18 @@
-"""open(2) with O_CREAT|O_EXCL of a name that the mirror has not looked for."""
+"""open(2) with O_CREAT of a name that the mirror has not looked for, and what it takes back."""
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 
 import pytest
 from remotes.memory import Memory
 from remotes.plans import Plan
 
-from .drive import WRITE, Drives, opening, store
+from broker.mirror.opening import unlink_untouched
+
+from .drive import WRITE, Drives, opening, store, tree_of
 
 NEW = WRITE | os.O_EXCL
 
@@ -43,3 +47,39 @@ async def test_that_it_is_there_comes_first(drives: Drives, memory: Memory) -> N
             await drive.mirror.open(b"new", NEW, opening())
         with pytest.raises(FileExistsError):
             await drive.mirror.open(b"there too", NEW, opening())
+
+
+async def test_what_is_taken_back_is_our_own(drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file that cannot be watched goes again; not one that another session has put in its place meanwhile."""
+    async with drives() as drive, drives() as another:
+        replace = False
+
+        async def hold(file: int, writer: object) -> None:
+            if replace:
+                await another.unlink(b"f")
+                await another.write(b"f", b"theirs")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(drive.mirror.writeback, "hold", hold)
+        for replace in (False, True):
+            with pytest.raises(OSError, match="No space"):
+                await drive.open(b"f", NEW)
+            assert {path: content for path, (_, content) in tree_of(memory).items()} == (
+                {b"f": b"theirs"} if replace else {}
+            )
+
+
+def test_only_our_own_empty_file_is_removed(tmp_path: Path) -> None:
+    """Not one that another process has put in its place, nor one that somebody has written to."""
+    path = tmp_path / "made"
+    path.touch()
+    ours = path.stat().st_ino
+    path.write_text("written by another")
+    with pytest.raises(FileExistsError):
+        unlink_untouched(os.fsencode(path), ours)
+    (tmp_path / "other").touch()
+    os.rename(tmp_path / "other", path)
+    with pytest.raises(FileExistsError):
+        unlink_untouched(os.fsencode(path), ours)
+    unlink_untouched(os.fsencode(path), path.stat().st_ino)
+    assert not path.exists()
