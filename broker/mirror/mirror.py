@@ -191,20 +191,7 @@ class Mirror:
         """truncate(2): the file is opened for writing for the length of the call, and pushed after it."""
         self.require_writable()
         await self.remote.authorize(path)
-        file = await self.open(path, os.O_RDONLY, lambda real, flags: self.tree.open(path, flags))
-        try:
-            ino = os.fstat(file).st_ino
-            try:
-                async with self.writeback.holding(file, writer):
-                    result = self.tree.run(act, path)
-                    await self.writeback.shed_set_id(ino)
-            except OSError:
-                self.writeback.settle_soon(ino)
-                raise
-            await self.writeback.settle(ino, unfinished=True)
-        finally:
-            os.close(file)
-        return result
+        return await self._opening.truncate(path, act, writer)
 
     async def written(self, path: Path, ino: int, *, durable: bool) -> None:
         """close(2) or fsync(2) of a descriptor that may have been written through, also one that another session has

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from broker.mirror.content import Content, Stale
 from broker.mirror.lookup import Lookup
-from broker.mirror.names import Names
+from broker.mirror.names import Act, Names
 from broker.mirror.setid import Writer
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
@@ -84,6 +84,32 @@ class Opening:
             self._lookup.distrust(path)
             await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    async def truncate(self, path: Path, act: Act, writer: Writer) -> int:
+        """As `Mirror.truncate`. It starts anew when another file gets the name, or this one loses it."""
+        for _ in range(_ATTEMPTS):
+            file = await self.open(path, os.O_RDONLY, lambda real, flags: self._tree.open(path, flags), writer)
+            try:
+                with contextlib.suppress(Stale):
+                    return await self._truncate(path, file, act, writer)
+            finally:
+                os.close(file)
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    async def _truncate(self, path: Path, file: int, act: Act, writer: Writer) -> int:
+        ino = os.fstat(file).st_ino
+        try:
+            async with self._writeback.holding(file, writer):
+                status = self._tree.lstat(path)
+                if status is None or status.st_ino != ino:
+                    raise Stale
+                result = self._tree.run(act, path)
+                await self._writeback.shed_set_id(ino)
+            await self._writeback.settle(ino, unfinished=True)
+        except (Stale, OSError, RemoteError):
+            self._writeback.settle_soon(ino)  # no close will do it, now or when the remote is back
+            raise
+        return result
 
     async def _create(self, path: Path, flags: int, act: OpenAct, writer: Writer, *, asked: bool) -> int:
         """`asked`: the remote has said that it lacks the name."""

@@ -161,6 +161,23 @@ async def test_a_truncation_is_kept(drives: Drives, memory: Memory, plan: Plan) 
         assert content_of(memory, b"f") == b"long"
 
 
+async def test_a_truncation_is_tried_again(
+    drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By itself: no descriptor of it is open whose close would do it."""
+    monkeypatch.setattr(writeback, "_PAUSE_FIRST", 0.01)
+    await store(memory, b"f", b"long content")
+    async with drives() as drive:
+        plan.fail("write", times=3)
+        with pytest.raises(Unavailable):
+            await drive.mirror.truncate(b"f", calling(os.truncate, 4))
+        for _ in range(2000):
+            if not await drive.dirty():
+                break
+            await asyncio.sleep(0.01)
+        assert content_of(memory, b"f") == b"long"
+
+
 @pytest.mark.parametrize("make", ["create", "mkdir", "symlink"])
 async def test_a_full_cache_leaves_nothing_on_the_remote(drives: Drives, memory: Memory, make: str) -> None:
     """The remote has made it, but the ledger cannot take it: ENOSPC, and it is gone again in both places."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from remotes.plans import Plan
 
 from broker.mirror.opening import unlink_untouched
 
-from .drive import WRITE, Drives, opening, store, tree_of
+from .drive import WRITE, Drive, Drives, calling, exchanging, opening, settled, store, tree_of
 
 NEW = WRITE | os.O_EXCL
 
@@ -67,6 +70,49 @@ async def test_what_is_taken_back_is_our_own(drives: Drives, memory: Memory, mon
             assert {path: content for path, (_, content) in tree_of(memory).items()} == (
                 {b"f": b"theirs"} if replace else {}
             )
+
+
+async def waiting_for(drive: Drive, path: bytes) -> None:
+    """Until somebody waits for the lock of the node, which another has."""
+    ino = os.lstat(drive.mirror.tree.real(path)).st_ino
+    for _ in range(1000):
+        if drive.mirror._locks._inside[ino][1] > 1:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nobody waits")
+
+
+BESIDE: dict[str, tuple[Callable[[Drive], Awaitable[object]], dict[bytes, bytes]]] = {
+    "unlink": (lambda drive: drive.unlink(b"f"), {b"g": b"ggg"}),
+    "rename": (lambda drive: drive.rename(b"g", b"f"), {b"f": b"gg"}),
+    "exchange": (
+        lambda drive: drive.mirror.rename(b"f", b"g", exchanging, replace=True, exchange=True),
+        {b"f": b"gg", b"g": b"fff"},
+    ),
+}
+"""What happens to the name of a file that is cut to two bytes, and what is on the remote then."""
+
+
+@pytest.mark.parametrize("beside", BESIDE)
+async def test_truncate_beside_a_change_of_its_name(drives: Drives, memory: Memory, plan: Plan, beside: str) -> None:
+    """What it cuts off is the content of the file that has the name, of no other; without one it is ENOENT."""
+    for name in (b"f", b"g"):
+        await store(memory, name, name * 3)
+    change, left = BESIDE[beside]
+    async with drives() as drive:
+        await drive.names()
+        gate = plan.hold("read", path=b"f")
+        truncating = asyncio.ensure_future(drive.mirror.truncate(b"f", calling(os.truncate, 2)))
+        await gate.reached
+        changing = asyncio.ensure_future(change(drive))
+        await waiting_for(drive, b"f")
+        gate.open()
+        with contextlib.suppress(FileNotFoundError):
+            assert await truncating == 0
+        await changing
+        await settled(drive)
+        assert {path: content for path, (_, content) in tree_of(memory).items()} == left
+        assert await drive.dirty() == set()
 
 
 def test_only_our_own_empty_file_is_removed(tmp_path: Path) -> None:
