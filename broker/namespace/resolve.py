@@ -41,12 +41,14 @@ class Seen(Struct, frozen=True):
 
     kind: Kind
     target: bytes | None = None
+    nameless: bool = False
+    """Whether a magic link leads to what has no name any more, so that its target is another node, or none."""
 
     @property
     def leads_on(self) -> bool:
-        """Whether the way goes on from here if it is followed. ``pipe:[7]`` is left to the kernel."""
+        """Whether the way goes on from here if it is followed. ``pipe:[7]`` and the nameless are the kernel's."""
         if self.kind is Kind.MAGIC:
-            return self.target is not None and self.target.startswith(b"/")
+            return self.target is not None and self.target.startswith(b"/") and not self.nameless
         return self.kind is Kind.SYMLINK
 
 

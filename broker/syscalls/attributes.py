@@ -12,6 +12,7 @@ from msgspec import Struct
 from broker.kernel import native
 from broker.kernel.idmaps import IdMaps
 from broker.kernel.tracee import AT_FDCWD
+from broker.namespace.mounts import DELETED
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Reply, Return
 
@@ -57,7 +58,9 @@ def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | 
         if target.native:
             return Continue()
         buffer = bytearray(shape.size)
-        value = call.act(_paths(call, target), buffers={output: buffer}, identity=call.identity())
+        # The way to a drive's root is one through it, where nothing is asked of who looks at the root of a mount.
+        identity = None if target.is_drive_root else call.identity()
+        value = call.act(_paths(call, target), buffers={output: buffer}, identity=identity)
         if target.mirror is not None:
             _complete(buffer, shape, target)
         _translate(buffer, shape, call.id_maps())
@@ -110,11 +113,11 @@ async def readlink(call: Call) -> Reply:
         return Continue()
     target = await call.resolve(follow=False)
     if target.mirror is None:
-        link = target.resolved.seen.target if target.resolved.seen else None
-        if link is not None:
-            place = call.place_of(link)
+        seen = target.resolved.seen
+        if seen is not None and seen.target is not None:
+            place = call.place_of(seen.target)
             if place.mount is not None:
-                text = place.virtual[:room]
+                text = (place.virtual + (DELETED if seen.nameless else b""))[:room]
                 return Return(len(text), ((call.unsigned(output), text),))
         if target.native:
             return Continue()

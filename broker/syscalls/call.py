@@ -15,7 +15,7 @@ from broker.kernel.lane import Lane, Trapped
 from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
-from broker.namespace.mounts import ROOT, Mounts, Place
+from broker.namespace.mounts import DELETED, ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
 from broker.syscalls.permission import Protected
@@ -54,6 +54,10 @@ class Target(Struct, frozen=True):
     def path(self) -> bytes:
         """Relative to the drive's root."""
         return self.resolved.place.path
+
+    @property
+    def is_drive_root(self) -> bool:
+        return self.mirror is not None and not self.path
 
     @property
     def native(self) -> bool:
@@ -284,7 +288,8 @@ class Call:
     def _magic(self, real: bytes) -> Seen | None:
         """A link of /proc, which may be another process's: no more than the caller, or we, may know of it."""
         try:
-            return Seen(Kind.MAGIC, native.read_link(self.tracee.tid, real))
+            target = native.read_link(self.tracee.tid, real)
+            return Seen(Kind.MAGIC, target, target.endswith(DELETED) and os.stat(real).st_nlink == 0)
         except FileNotFoundError:
             return None
         except native.Unreadable:

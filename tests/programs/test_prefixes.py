@@ -84,6 +84,14 @@ LINKS = {
         cat "/proc/self/cwd/../hello.txt"; (cd /proc/self/fd/5; pwd -P) """,  # noqa: E501
 }
 
+NAMELESS = """
+    cd "$DRIVE"; exec 4< hello.txt; mv lines.txt hello.txt; cat /dev/fd/4; readlink /proc/self/fd/4
+    exec 5<> sub/one; rm sub/one; echo innocent > sub/one; echo clobber > /dev/fd/5; cat sub/one /dev/fd/5
+    stat -L -c '%s %h' /dev/fd/4 /dev/fd/5; TMPDIR=$DRIVE bash -c 'x=$(seq 30000); wc -l /dev/stdin <<< "$x"'
+    mkdir gone; cd gone; rmdir ../gone; readlink /proc/self/cwd; ls /proc/self/cwd; cd "$DRIVE"
+    cp "$(command -v sleep)" nap; ./nap 1 & sleep 0.2; rm nap; readlink /proc/$!/exe
+    cmp /proc/$!/exe "$(command -v sleep)" && wait """
+
 NAMES = {
     "not UTF-8": r"""
         cd "$DRIVE"; printf x > $'\xff\xfe'; mkdir $'d\x80'; echo y > $'d\x80/\xc3'
@@ -124,6 +132,11 @@ def test_two_prefixes(pair: Pair, name: str) -> None:
 def test_links(pair: Pair, name: str) -> None:
     """Symlinks on the drive, out of it, on the local disk into it, and through /proc."""
     pair.run(bash(LINKS[name]))
+
+
+def test_what_has_no_name_any_more(pair: Pair) -> None:
+    """/dev/fd/N and its kin lead to the file itself, not to what has its name by now."""
+    pair.run(bash(NAMELESS))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -87,6 +87,11 @@ for _ in range(200):
 END
         for n in $(seq 60); do cat f || echo lost; echo $n > new-$n || echo refused; done | sort | uniq -c
         wait; ls | wc -l; cat new-* | sort -n | tail -n 1 """,
+    "a root for its owner alone": """
+        chmod 700 "$DRIVE"; cd "$DRIVE/.."; setpriv --reuid 33 --regid 33 --clear-groups sh -c '
+        stat -c "%a %F" "$DRIVE"; test -d "$DRIVE" && echo folder; ls -d "${DRIVE##*/}"; ls "$DRIVE"
+        cat "$DRIVE/hello.txt"; cd "$DRIVE"; mkdir "$DRIVE/new"' || :; chmod 711 "$DRIVE"
+        setpriv --reuid 33 --regid 33 --clear-groups sh -c 'cat "$DRIVE/hello.txt"; ls "$DRIVE"' || : """,
     "namespaces": """
         unshare -m cat "$DRIVE/hello.txt"; cd "$DRIVE"; unshare -m sh -c 'cat sub/one; echo x > "$DRIVE/new"'
         unshare -n cat new; unshare -u ls sub """,
@@ -131,7 +136,7 @@ def test_outside(pair: Pair, name: str) -> None:
 @pytest.mark.parametrize("name", INSIDE)
 def test_inside(pair: Pair, name: str) -> None:
     """Processes under one `exec`."""
-    if name == "namespaces" and os.geteuid() != 0:
+    if name in ("namespaces", "a root for its owner alone") and os.geteuid() != 0:
         pytest.skip("needs root")
     pair.run(bash(INSIDE[name]))
 
