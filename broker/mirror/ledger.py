@@ -125,6 +125,16 @@ class Ledger:
 
         return (await self._change(work)).get(ino)
 
+    async def add_links(self, ino: int, count: int) -> None:
+        """A folder has so many more links, by a change of ours in it: its lock is not needed for that."""
+        statement = f"UPDATE node SET nlink = max(nlink + ?, 2) WHERE ino = ? RETURNING {COLUMNS}"
+
+        def work(database: sqlite3.Connection) -> Known:
+            rows = database.execute(statement, (count, ino)).fetchall()
+            return {row[0]: record_of_row(row) for row in rows}
+
+        await self._change(work)
+
     async def drop(self, *inos: int) -> None:
         """Forget the inodes: their numbers may be used again."""
 

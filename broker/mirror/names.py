@@ -9,7 +9,8 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Awaitable, Callable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import TypeVar
 
 from broker.mirror.arriving import Arriving
@@ -20,7 +21,7 @@ from broker.mirror.nodes import changes_of, reopen
 from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
-from broker.remotes.paths import Path
+from broker.remotes.paths import Path, parent_of
 from broker.remotes.protocol import AlreadyExists, Attributes, Changes, NotFound, Remote, RemoteError
 
 Result = TypeVar("Result")
@@ -151,7 +152,7 @@ class Names:
             raise _exists(error) from error
         self._lookup.moved(moved, target)
         for path in (old, new):
-            if any(node and stat.S_ISDIR(node.st_mode) for node in (moved, target)):
+            if _is_folder(moved) or _is_folder(target):
                 self._lookup.forget(path)
             self._lookup.changed(path)
         with self._happened(old, new):
@@ -164,6 +165,10 @@ class Names:
             else:
                 await self._rebase(new, attributes)
                 await self._twins.note(attributes.identity, new)
+            went, came = _is_folder(moved), _is_folder(target)
+            more = Counter({parent_of(new): went - came})
+            more[parent_of(old)] += (came if exchange else 0) - went
+            await self._count_folders(more)
         return result
 
     async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
@@ -193,6 +198,8 @@ class Names:
                 await self._unmake(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path, empty=empty)
+            with self._happened(path):
+                await self._count_folders({parent_of(path): int(attributes.is_directory)})
             return result
 
     async def _arrived(self, path: Path, make: Callable[[], Awaitable[Attributes]]) -> Attributes:
@@ -224,6 +231,7 @@ class Names:
             if status:
                 await self._drop_name(status)
             self._drop_kept(kept)
+            await self._count_folders({parent_of(path): -_is_folder(status)})
         return result
 
     @contextlib.contextmanager
@@ -247,6 +255,14 @@ class Names:
         if other is not None:
             with contextlib.suppress(RemoteError):
                 await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))
+
+    async def _count_folders(self, more: Mapping[Path, int]) -> None:
+        """In each of these folders are so many more: links of theirs, where the remote counts those."""
+        for path, count in more.items():
+            status = self._tree.lstat(path) if count else None
+            record = await self._ledger.get(status.st_ino) if status else None
+            if record is not None and record.nlink > 1:
+                await self._ledger.add_links(record.ino, count)
 
     async def _keep(self, path: Path, status: os.stat_result) -> bytes | None:
         """What is about to go is kept until the remote has agreed: it may be the only copy."""
@@ -313,6 +329,10 @@ class Names:
         """EPERM is what link(2), symlink(2) and mknod(2) give on a file system without the kind."""
         if not capability:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def _is_folder(status: os.stat_result | None) -> bool:
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _exists(error: BaseException) -> BaseException:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 import stat
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 from remotes.memory import Memory
 from remotes.plans import Plan
 
-from .drive import WRITE, Drive, Drives, calling, content_of, exchanging, store, tree_of
+from broker.mirror.mirror import Mirror
+
+from .drive import WRITE, Drive, Drives, calling, content_of, exchanging, share, store, tree_of
 
 
 async def test_all_that_is_made_is_on_the_remote_at_once(drives: Drives, memory: Memory) -> None:
@@ -88,6 +92,31 @@ async def test_an_exchange_takes_what_is_being_written_along(drives: Drives, mem
         assert [await drive.read(name) for name in (b"a", b"b")] == [b"b", b"written"]
         after = [await drive.stat(name) for name in (b"b", b"a")]
         assert [found and found.st_ino for found in after] == [found and found.st_ino for found in before]
+
+
+async def test_folders_are_counted(drives: Drives, tmp_path: pathlib.Path) -> None:
+    """In the links of the folder that they are in, at once, also of one that was not listed."""
+    for name in ("d/old", "e"):
+        (tmp_path / "share" / name).mkdir(parents=True)
+    (tmp_path / "share/e/file").touch()
+    rename = partial(Mirror.rename, replace=True)
+    async with drives(remote=share(str(tmp_path / "share"))) as drive:
+        steps: list[Callable[[Mirror], Awaitable[int]]] = [
+            lambda mirror: mirror.mkdir(b"d/new", calling(os.mkdir)),
+            lambda mirror: rename(mirror, b"d/old", b"d/new", calling(os.rename), exchange=False),
+            lambda mirror: rename(mirror, b"d/new", b"e/old", calling(os.rename), exchange=False),
+            lambda mirror: rename(mirror, b"d", b"e/file", exchanging, exchange=True),
+            lambda mirror: mirror.rmdir(b"e/old", calling(os.rmdir)),
+        ]
+        for path in (b"", b"d", b"d/old", b"e"):
+            await drive.stat(path)
+        for step in steps:
+            await step(drive.mirror)
+            for path in (b"", b"d", b"e"):
+                found = await drive.stat(path)
+                assert found is not None
+                native = os.stat(tmp_path / "share" / os.fsdecode(path)).st_nlink
+                assert drive.mirror.shown(path, found.st_ino).nlink == native
 
 
 CHANGES: dict[str, tuple[Callable[[Drive], Awaitable[None]], bytes | None]] = {
