@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
 from broker.mirror.ledger import Ledger
-from broker.mirror.placing import Placing, record_of, same
+from broker.mirror.placing import Placing, agrees, record_of, same
 from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
@@ -233,13 +233,13 @@ class Lookup:
 
     async def _agree(self, path: Path, attributes: Attributes | None, token: bytes) -> None:
         """Make the mirror's node at `path` the one that the remote has."""
-        if await self._agrees(path, attributes):
+        if await self._agrees(path, attributes, token):
             return
         async with self.locked(path):
             if self._generation.folder(parent_of(path)) != token:
                 # Somebody has changed something there since the remote was asked; as to this name, nobody can now.
-                attributes, _ = await self._ask(path)
-            if not await self._agrees(path, attributes):
+                attributes, token = await self._ask(path)
+            if not await self._agrees(path, attributes, token):
                 before = self._tree.lstat(path)
                 with contextlib.suppress(*GONE):
                     await self._placing.settle(path, attributes)
@@ -248,7 +248,7 @@ class Lookup:
                     if after is None or after.st_ino != before.st_ino:
                         self.forget(path)
 
-    async def _agrees(self, path: Path, attributes: Attributes | None) -> bool:
+    async def _agrees(self, path: Path, attributes: Attributes | None, token: bytes) -> bool:
         """Whether the mirror has what the remote has, or something newer."""
         status = self._tree.lstat(path)
         if status is None:
@@ -260,16 +260,30 @@ class Lookup:
             return True
         if not same(status, record, attributes):
             return False
-        await self._mend(path, status, record)
+        await self._mend(path, status, record, attributes, token)
         return True
 
-    async def _mend(self, path: Path, status: os.stat_result, record: Record) -> None:
+    async def _mend(
+        self, path: Path, status: os.stat_result, record: Record, attributes: Attributes, token: bytes
+    ) -> None:
         """Somebody may have been killed while he worked on a file's content: what has none has the size and time that
-        are on record."""
-        if record.is_bent(status):
-            async with self._locks.attempt(record.ino) as mine:
-                if mine and record == await self._ledger.get(record.ino):
-                    self._tree.mend(path, record.ino, record.size, record.mtime_ns)
+        are on record. Or after a change of attributes here, of which the remote was not told."""
+        bent = record.is_bent(status)
+        if not bent and self._is_dressed(status, attributes):
+            return
+        async with self._locks.attempt(record.ino) as mine:
+            if not mine or record != await self._ledger.get(record.ino):
+                return
+            if bent:
+                self._tree.mend(path, record.ino, record.size, record.mtime_ns)
+            elif token == self._generation.folder(parent_of(path)):  # else the attributes may be older than ours
+                self._tree.set_attributes_again(path, record.ino, attributes)
+
+    def _is_dressed(self, status: os.stat_result, attributes: Attributes) -> bool:
+        """Other kinds than files and folders may have times of their own, as a FIFO has."""
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return True
+        return agrees(status, attributes, self._remote.capabilities) and self._tree.has_owner(status, attributes)
 
     async def _list(self, path: Path) -> None:
         started = time.monotonic()
@@ -302,7 +316,7 @@ class Lookup:
             if status and not (record and (record.dirty or same(status, record, entry.attributes))):
                 await self._agree(join(path, entry.name), entry.attributes, token)
             elif status and record:
-                await self._mend(join(path, entry.name), status, record)
+                await self._mend(join(path, entry.name), status, record, entry.attributes, token)
         absent = [entry for entry in page if entry.name not in present]
         for start in range(0, len(absent), _TOGETHER):
             some = {join(path, entry.name): entry for entry in absent[start : start + _TOGETHER]}

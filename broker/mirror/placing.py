@@ -12,12 +12,12 @@ from collections.abc import Collection, Mapping, Sequence
 from broker.mirror import leases
 from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
-from broker.mirror.nodes import Unplaceable
+from broker.mirror.nodes import SET_ID, Unplaceable
 from broker.mirror.records import Record
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, parent_of
-from broker.remotes.protocol import Attributes, Entry
+from broker.remotes.protocol import Attributes, Capabilities, Entry
 
 _TOGETHER = 32
 """Placeholders that are made before a program's call has its turn."""
@@ -158,6 +158,18 @@ def record_of(
         digest=digest,
         identity=attributes.identity,
     )
+
+
+def agrees(status: os.stat_result, known: Record | Attributes, capabilities: Capabilities) -> bool:
+    """Whether a file or folder has the mode and time that are known of it, as far as the remote keeps them.
+
+    Set-id bits of files are the remote's alone. The time of a folder moves with every name that is made here.
+    """
+    is_folder = stat.S_ISDIR(status.st_mode)
+    modes_differ = capabilities.modes and stat.S_IMODE(status.st_mode ^ known.mode) & ~(0 if is_folder else SET_ID)
+    tick = max(capabilities.time_resolution_ns, 1)
+    times_differ = capabilities.times and not is_folder and abs(status.st_mtime_ns - known.mtime_ns) >= tick
+    return not (modes_differ or times_differ)
 
 
 def same(status: os.stat_result, record: Record, attributes: Attributes) -> bool:

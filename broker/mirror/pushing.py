@@ -14,7 +14,7 @@ from broker.mirror.digests import digest_of
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import SET_ID, changes_of
-from broker.mirror.placing import record_of
+from broker.mirror.placing import agrees, record_of
 from broker.mirror.records import Record
 from broker.mirror.setid import SetIds
 from broker.mirror.tree import GONE, Tree
@@ -130,12 +130,8 @@ class Pushing:
         self.set_ids.forget(ino)
 
     def agrees(self, status: os.stat_result, record: Record) -> bool:
-        """Whether the attributes are those on record, as far as the remote keeps them; set-id bits are its own."""
-        capabilities = self._remote.capabilities
-        modes_differ = capabilities.modes and stat.S_IMODE(status.st_mode ^ record.mode) & ~SET_ID
-        tick = max(capabilities.time_resolution_ns, 1)
-        times_differ = capabilities.times and abs(status.st_mtime_ns - record.mtime_ns) >= tick
-        return not (modes_differ or times_differ)
+        """Whether the attributes are those on record, as far as the remote keeps them."""
+        return agrees(status, record, self._remote.capabilities)
 
 
 def _same_times(before: os.stat_result, after: os.stat_result) -> bool:

@@ -136,6 +136,18 @@ class Tree:
         with self._beneath(path) as real:
             dress(real, attributes, owners=self._owners)
 
+    def set_attributes_again(self, path: Path, ino: int, attributes: Attributes) -> None:
+        """As `set_attributes` of that node, if it is still there, and not while a folder is lent; hold its lock."""
+        with self._mutex, self._alone_with_modes(), contextlib.suppress(*GONE), self._beneath(path) as real:
+            if os.lstat(real).st_ino == ino:
+                dress(real, attributes, owners=self._owners)
+
+    def has_owner(self, status: os.stat_result, attributes: Attributes) -> bool:
+        """Whether the mirror's node belongs to whom the remote's belongs to, where a mirror shows that."""
+        if not self._owners or attributes.uid is None or attributes.gid is None:
+            return True
+        return (status.st_uid, status.st_gid) == (attributes.uid, attributes.gid)
+
     def restore(self, path: Path, before: os.stat_result) -> None:
         """Take back a change of attributes."""
         with self._beneath(path) as real:

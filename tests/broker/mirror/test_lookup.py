@@ -10,7 +10,8 @@ from dataclasses import replace
 from types import FrameType
 
 import pytest
-from remotes.memory import ALL, Memory
+from remotes.faults import Faulty
+from remotes.memory import ALL, Memory, Node
 from remotes.plans import Gate, Moment, Plan
 
 from broker.remotes.protocol import Attributes, Changes, Unavailable
@@ -239,3 +240,61 @@ async def test_many_names_of_one_folder_are_listed_anew(
         for number in range(200):
             assert await drive.stat(b"d/%03d" % number) is not None
     assert 5 < len([path for path in asked if path.startswith(b"d/")]) < 195
+
+
+@pytest.mark.parametrize("listed", [False, True])
+async def test_what_a_killed_change_of_attributes_has_left(drives: Drives, memory: Memory, listed: bool) -> None:
+    """It was made here and not told: the next look shows what the remote has, in the same node, and set-id bits."""
+    await store(memory, b"f", b"content", mode=0o4644, mtime_ns=10**18)
+    await memory.mkdir(b"d", Changes(mode=0o2755))
+    async with drives() as drive:
+        before = {name: await drive.stat(name) for name in (b"f", b"d")}
+        await drive.read(b"f")
+        for name in (b"f", b"d"):
+            real = drive.mirror.tree.real(name)
+            os.chmod(real, 0o700)
+            os.utime(real, (1, 1))
+            if os.geteuid() == 0:
+                os.chown(real, 1234, 1234)
+    async with drives() as drive:
+        if listed:
+            await drive.names()
+        for name, then in before.items():
+            found = await drive.stat(name)
+            assert found is not None and then is not None
+            for field in ("st_ino", "st_mode", "st_mtime_ns", "st_uid"):
+                assert getattr(found, field) == getattr(then, field)
+        assert memory.reads == 1 and await drive.read(b"f") == b"content" and memory.reads == 1
+        assert drive.mirror.shown(b"f", os.lstat(drive.mirror.tree.real(b"f")).st_ino).set_id == stat.S_ISUID
+
+
+async def test_a_change_of_attributes_that_is_under_way(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """Is not mended, nor is one that was done after the remote was asked, whose version may be the same."""
+
+    class Coarse(Memory):
+        """A change of attributes within one tick of its clock makes no new version."""
+
+        def _change(self, node: Node, changes: Changes) -> Attributes:
+            state = node.state
+            super()._change(node, changes)
+            node.state = state
+            return node.attributes()
+
+    coarse = Coarse()
+    await store(coarse, b"f", b"content")
+    async with drives(ttl=0, remote=Faulty(coarse, plan)) as drive, drives(remote=Faulty(coarse, plan)) as another:
+        await drive.read(b"f")
+        await another.stat(b"f")
+        telling = plan.hold("set_attributes")
+        changing = asyncio.ensure_future(another.chmod(b"f", 0o600))
+        await telling.reached
+        found = await drive.stat(b"f")
+        assert found is not None and found.st_mode & 0o777 == 0o600
+        asked = plan.hold("stat", path=b"f", moment=Moment.AFTER)
+        looking = asyncio.ensure_future(drive.stat(b"f"))
+        await asked.reached
+        telling.open()
+        await changing
+        asked.open()
+        found = await looking
+        assert found is not None and found.st_mode & 0o777 == 0o600
