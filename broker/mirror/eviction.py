@@ -127,9 +127,13 @@ class Eviction:
             if not alone:
                 return 0
             async with self._all_stores() as stores:
-                clean = sum([await store.usage.clean_bytes() for store in stores])
+                sound, clean = [], 0
+                for store in stores:
+                    with contextlib.suppress(OSError, sqlite3.Error):  # broken: the others count
+                        clean += await store.usage.clean_bytes()
+                        sound.append(store)
                 goal = max(self._limits.excess(clean, *self._space(), wanted), min(clean, at_least))
-                return await self._free(stores, goal) if goal else 0
+                return await self._free(sound, goal) if goal else 0
 
     async def _free(self, stores: list[Store], goal: int) -> int:
         found = [

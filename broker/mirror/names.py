@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from broker.mirror.arriving import Arriving
@@ -18,6 +18,7 @@ from broker.mirror.digests import EMPTY_DIGEST
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.nodes import changes_of, reopen
+from broker.mirror.rebasing import Rebasing
 from broker.mirror.stash import Stash
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
@@ -38,6 +39,7 @@ class Names:
         self._ledger = ledger
         self._lookup = lookup
         self._twins = twins
+        self._records = Rebasing(remote, tree, ledger, lookup, twins)
         self._stash = Stash(tree)
         self._arriving = Arriving()
 
@@ -99,7 +101,7 @@ class Names:
             except BaseException as error:
                 self._undo(path, lambda: self._tree.remove(path))
                 raise _exists(error) from error
-            agrees = await self._rebase(existing, attributes)
+            agrees = await self._records.rebase(existing, attributes)
             await self._twins.note(attributes.identity, existing, path)
             self._lookup.changed(path)
             if not agrees:
@@ -155,20 +157,20 @@ class Names:
             if _is_folder(moved) or _is_folder(target):
                 self._lookup.forget(path)
             self._lookup.changed(path)
-        with self._happened(old, new):
+        with self._records.happened(old, new):
             if target and not exchange:
-                await self._drop_name(target)
+                await self._records.drop_name(target)
             self._drop_kept(kept)
             if exchange:
-                await self._ask_anew(old)
-                await self._ask_anew(new)
+                await self._records.ask_anew(old)
+                await self._records.ask_anew(new)
             else:
-                await self._rebase(new, attributes)
+                await self._records.rebase(new, attributes)
                 await self._twins.note(attributes.identity, new)
             went, came = _is_folder(moved), _is_folder(target)
             more = Counter({parent_of(new): went - came})
             more[parent_of(old)] += (came if exchange else 0) - went
-            await self._count_folders(more)
+            await self._records.count_folders(more)
         return result
 
     async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
@@ -198,8 +200,8 @@ class Names:
                 await self._unmake(path, attributes)
                 raise _exists(error) from error
             self._lookup.changed(path, empty=empty)
-            with self._happened(path):
-                await self._count_folders({parent_of(path): int(attributes.is_directory)})
+            with self._records.happened(path):
+                await self._records.count_folders({parent_of(path): int(attributes.is_directory)})
             return result
 
     async def _arrived(self, path: Path, make: Callable[[], Awaitable[Attributes]]) -> Attributes:
@@ -227,42 +229,12 @@ class Names:
             self._lookup.distrust(path)
             raise
         self._lookup.changed(path)
-        with self._happened(path):
+        with self._records.happened(path):
             if status:
-                await self._drop_name(status)
+                await self._records.drop_name(status)
             self._drop_kept(kept)
-            await self._count_folders({parent_of(path): -_is_folder(status)})
+            await self._records.count_folders({parent_of(path): -_is_folder(status)})
         return result
-
-    @contextlib.contextmanager
-    def _happened(self, *paths: Path) -> Iterator[None]:
-        """What the remote has done cannot fail any more: where the ledger cannot be written, it is behind."""
-        try:
-            yield
-        except OSError:
-            for path in paths:
-                self._lookup.distrust(path)
-
-    async def _drop_name(self, status: os.stat_result) -> None:
-        """What is on record of a node that has lost its only name, or one: then the remote's version has moved."""
-        record = await self._ledger.get(status.st_ino)
-        identity = record.identity if record else None
-        if status.st_nlink == 1 or stat.S_ISDIR(status.st_mode):
-            await self._ledger.drop(status.st_ino)
-            await self._twins.forget(identity)
-            return
-        other = await self._twins.name_of(status.st_ino, identity)
-        if other is not None:
-            with contextlib.suppress(RemoteError):
-                await self._lookup.rebase(other, status.st_ino, await self._remote.stat(other))
-
-    async def _count_folders(self, more: Mapping[Path, int]) -> None:
-        """In each of these folders are so many more: links of theirs, where the remote counts those."""
-        for path, count in more.items():
-            status = self._tree.lstat(path) if count else None
-            record = await self._ledger.get(status.st_ino) if status else None
-            if record is not None and record.nlink > 1:
-                await self._ledger.add_links(record.ino, count)
 
     async def _keep(self, path: Path, status: os.stat_result) -> bytes | None:
         """What is about to go is kept until the remote has agreed: it may be the only copy."""
@@ -283,20 +255,6 @@ class Names:
         """Not before the record has gone, even if the ledger fails: the inode's number is free from now on."""
         if kept is not None:
             self._stash.drop(kept)
-
-    async def _rebase(self, path: Path, attributes: Attributes) -> bool:
-        status = self._tree.lstat(path)
-        return status is None or await self._lookup.rebase(path, status.st_ino, attributes)
-
-    async def _ask_anew(self, path: Path) -> None:
-        """Put on record the version that a change of ours has given the node at `path`."""
-        try:
-            attributes = await self._remote.stat(path)
-        except RemoteError:
-            self._lookup.distrust(path)
-            return
-        await self._rebase(path, attributes)
-        await self._twins.note(attributes.identity, path)
 
     async def _unmake(self, path: Path, made: Attributes | None) -> None:
         """Take back what a call was about to make, here and there. Its record goes first: then its number is free."""

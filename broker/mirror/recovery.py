@@ -126,9 +126,10 @@ class Recovery:
         async with contextlib.AsyncExitStack() as stack:
             for ino in sorted(left):
                 await stack.enter_async_context(self._locks.node(ino))
-            found = await asyncio.to_thread(lambda: list(self._search(left)))
+            closed: list[Path] = []
+            found = await asyncio.to_thread(lambda: list(self._search(left, closed)))
             gone = left - {ino for _, ino, _ in found} - {ino for _, ino, _ in self._stash.left()}
-            if self._generation.alone():
+            if self._generation.alone() and not closed:
                 await self._ledger.drop(*gone - self._writeback.held())
         return found
 
@@ -246,8 +247,9 @@ class Recovery:
                 return noted
         return recorded
 
-    def _search(self, inos: Set[int]) -> Iterator[Found]:
-        return ((path, status.st_ino, status) for path, status in self._tree.walk() if status.st_ino in inos)
+    def _search(self, inos: Set[int], closed: list[Path] | None = None) -> Iterator[Found]:
+        walk = self._tree.walk(closed=closed)
+        return ((path, status.st_ino, status) for path, status in walk if status.st_ino in inos)
 
 
 def _is(real: bytes, ino: int) -> bool:

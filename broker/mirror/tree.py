@@ -287,11 +287,15 @@ class Tree:
         status = self.lstat(path) if path is not None else None
         return path if status is not None and status.st_ino == os.fstat(file).st_ino else None
 
-    def walk(self, path: Path = b"") -> Iterator[tuple[Path, os.stat_result]]:
-        """All nodes below a folder, each with its lstat."""
+    def walk(self, path: Path = b"", closed: list[Path] | None = None) -> Iterator[tuple[Path, os.stat_result]]:
+        """All nodes below a folder, each with its lstat; `closed` gets those that deny their owner a listing."""
         try:
             names = self.names(path)
-        except (*GONE, PermissionError):
+        except GONE:
+            return
+        except PermissionError:
+            if closed is not None:
+                closed.append(path)
             return
         for name in names:
             child = join(path, name)
@@ -300,7 +304,7 @@ class Tree:
                 continue
             yield child, status
             if stat.S_ISDIR(status.st_mode):
-                yield from self.walk(child)
+                yield from self.walk(child, closed)
 
     def find(self, ino: int) -> Path | None:
         """A name of the inode, by looking through the whole tree."""

@@ -10,6 +10,7 @@ import itertools
 import mmap
 import os
 import random
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from remotes.plans import Plan
 from broker.mirror import content as content_module
 from broker.mirror import evicting
 from broker.mirror.eviction import FREE_MOST, Eviction, Limits
+from broker.mirror.usage import Usage
 from broker.remotes.protocol import Unavailable
 
 from .drive import WRITE, Drive, Drives, store
@@ -229,6 +231,28 @@ async def test_mirrors_that_are_not_mounted_give_room(cache: Cache, plan: Plan) 
     async with cache.session(1 << 40, first) as (drive, _):
         assert await held(drive, *NAMES) <= {b"e"}
         await read(drive, *NAMES)
+
+
+async def test_a_broken_mirror_beside(cache: Cache, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its ledger cannot be read: the others keep to the limit nevertheless."""
+    one, two = Memory(), Memory()
+    await fill(one, *NAMES)
+    await fill(two, *NAMES)
+    broken, sound = cache.mirror("broken", one, plan), cache.mirror("sound", two, plan)
+    async with cache.session(1 << 40, broken) as (drive, _):
+        await read(drive, *NAMES)
+    clean_bytes = Usage.clean_bytes
+
+    async def unless_broken(usage: Usage) -> int:
+        if usage._path.startswith(broken.directory):
+            raise sqlite3.DatabaseError("malformed")
+        return await clean_bytes(usage)
+
+    monkeypatch.setattr(Usage, "clean_bytes", unless_broken)
+    async with cache.session(2 * ROOM, sound) as (drive, eviction):
+        await read(drive, *NAMES)
+        await eviction.evict()
+        assert await held(drive, *NAMES) == {b"d", b"e"}
 
 
 async def test_sessions_evict_at_once(cache: Cache, memory: Memory) -> None:

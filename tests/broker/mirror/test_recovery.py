@@ -391,3 +391,32 @@ def test_a_killed_session_is_recovered(tmp_path: Path) -> None:
 
     asyncio.run(recover())
     assert (tmp_path / "share/f").read_bytes() == b"content"
+
+
+async def test_a_file_in_a_folder_that_cannot_be_listed_stays_on_record(
+    drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner has closed the folder (`chmod 000`): it is pushed once that is open again."""
+    async with drives() as drive:
+        await drive.mkdir(b"d")
+        file = await drive.open(b"d/f", WRITE)
+        os.write(file, b"content")
+        plan.fail("write", times=100)
+        with pytest.raises(Unavailable):
+            await drive.close(file)
+        await settled(drive)
+    plan._rules.clear()
+    async with drives() as drive:
+        names = drive.mirror.tree.names
+
+        def refuse(path: bytes) -> dict[bytes, int]:
+            if path == b"d":
+                raise PermissionError
+            return names(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(drive.mirror.tree, "names", refuse)
+            await drive.recover()
+        assert len(await drive.dirty()) == 1
+        assert await drive.recover() == []
+        assert content_of(memory, b"d/f") == b"content"
