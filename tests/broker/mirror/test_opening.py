@@ -75,10 +75,10 @@ async def test_what_is_taken_back_is_our_own(drives: Drives, memory: Memory, mon
 async def waiting_for(drive: Drive, path: bytes) -> None:
     """Until somebody waits for the lock of the node, which another has."""
     ino = os.lstat(drive.mirror.tree.real(path)).st_ino
-    for _ in range(1000):
+    for _ in range(2000):
         if drive.mirror._locks._inside[ino][1] > 1:
             return
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
     raise AssertionError("nobody waits")
 
 
