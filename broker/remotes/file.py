@@ -1,8 +1,8 @@
 """The `file:` remote: a folder of this machine, which may be a network share that hangs.
 
 No call blocks the loop: each operation is one job on one of the remote's own threads, and nothing is remembered
-between two of them. What a job has begun it ends, even when nobody waits for it any more. Only a look at one name,
-and a small new file, are done at once where the file system is a local one: the way to a thread takes longer.
+between two of them. What a job has begun it ends, even when nobody waits for it any more. Only what concerns one name
+and no content to speak of is done at once where the file system is a local one: the way to a thread takes longer.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _T = TypeVar("_T")
 _THREADS = 8
 _PAGE = 1000
 _SMALL = 64 << 10
-"""Bytes of a new file that is written at once."""
+"""Bytes that are written, or freed, at once."""
 
 
 class FileRemote:
@@ -54,12 +54,7 @@ class FileRemote:
         return self._prompt and not self._closed
 
     async def stat(self, path: Path) -> Attributes:
-        if not self._at_once:
-            return await self._run(path, self._tree.stat, path)
-        try:
-            return self._tree.stat(path)
-        except OSError as error:
-            raise remote_error(error, path) from error
+        return await self._quickly(path, self._tree.stat, path)
 
     async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
         listing = self._tree.listing(path)
@@ -82,11 +77,8 @@ class FileRemote:
         durable: bool = True,
         step: Step = unseen,
     ) -> Attributes:
-        if base is None and not durable and self._at_once and os.fstat(source).st_size <= _SMALL:
-            try:
-                return self._tree.write(path, source, base, changes, durable, step)
-            except OSError as error:
-                raise remote_error(error, path) from error
+        if base is None and not durable and os.fstat(source).st_size <= _SMALL and self._at_once:
+            return await self._quickly(path, self._tree.write, path, source, base, changes, durable, step)
         # The caller may close `source`, and somebody reuse its number, while a cancelled job still copies.
         own = self._duplicate(path, source)
         job = self._submit(path, self._tree.write, path, own, base, changes, durable, step)
@@ -94,13 +86,13 @@ class FileRemote:
         return await self._result(path, job)
 
     async def mkdir(self, path: Path, changes: Changes) -> Attributes:
-        return await self._run(path, self._tree.mkdir, path, changes)
+        return await self._quickly(path, self._tree.mkdir, path, changes)
 
     async def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
-        return await self._run(path, self._tree.symlink, path, target, changes)
+        return await self._quickly(path, self._tree.symlink, path, target, changes)
 
     async def readlink(self, path: Path) -> bytes:
-        return await self._run(path, self._tree.readlink, path)
+        return await self._quickly(path, self._tree.readlink, path)
 
     async def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
         return await self._run(path, self._tree.mknod, path, mode, rdev, changes)
@@ -109,28 +101,24 @@ class FileRemote:
         return await self._run(path, self._tree.link, existing, path)
 
     async def remove(self, path: Path) -> None:
-        await self._run(path, self._tree.remove, path)
+        run = self._quickly if self._is_small(path) else self._run
+        await run(path, self._tree.remove, path)
 
     async def rmdir(self, path: Path) -> None:
-        await self._run(path, self._tree.rmdir, path)
+        await self._quickly(path, self._tree.rmdir, path)
 
     async def rename(self, old: Path, new: Path, *, replace: bool = True) -> Attributes:
-        return await self._run(new, self._tree.rename, old, new, replace)
+        run = self._quickly if self._is_small(new) else self._run
+        return await run(new, self._tree.rename, old, new, replace)
 
     async def exchange(self, one: Path, other: Path) -> None:
         await self._run(other, self._tree.exchange, one, other)
 
     async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
-        return await self._run(path, self._tree.set_attributes, path, changes, base)
+        return await self._quickly(path, self._tree.set_attributes, path, changes, base)
 
     async def authorize(self, path: Path) -> None:
-        if not self._prompt or self._closed:
-            await self._run(path, self._tree.authorize, path)
-            return
-        try:
-            self._tree.authorize(path)
-        except OSError as error:
-            raise remote_error(error, path) from error
+        await self._quickly(path, self._tree.authorize, path)
 
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
         return await self._run(path, self._tree.get_xattrs, path)
@@ -145,6 +133,24 @@ class FileRemote:
         """End the threads without waiting: what hangs in the kernel cannot be helped. Later calls are Unavailable."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _is_small(self, path: Path) -> bool:
+        """Whether what is at `path`, if anything, has no content that would take long to free."""
+        if not self._at_once:
+            return False
+        try:
+            return self._tree.stat(path).size <= _SMALL
+        except (OSError, protocol.RemoteError):
+            return True
+
+    async def _quickly(self, path: Path, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """At once where that takes less than to wake a thread."""
+        if not self._at_once:
+            return await self._run(path, work, *args, **kwargs)
+        try:
+            return work(*args, **kwargs)
+        except OSError as error:
+            raise remote_error(error, path) from error
 
     async def _run(self, path: Path, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return await self._result(path, self._submit(path, work, *args, **kwargs))

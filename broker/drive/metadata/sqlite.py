@@ -40,7 +40,7 @@ def make_engine(url: URL, busy: float = _BUSY, *, create: bool = False) -> Engin
         os.close(os.open(url.database, (os.O_CREAT if create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except FileNotFoundError as error:
         if create:
-            raise Unusable(f"{os.path.dirname(url.database)}: no such folder: create it") from error
+            raise Unusable(f"{url.database}: no such folder: create {os.path.dirname(url.database)}") from error
         todo = "restore it, or name the one that serve uses"
         raise Unusable(f"the database {url.database} does not exist: {todo}") from error
     except OSError as error:
