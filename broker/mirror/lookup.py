@@ -267,9 +267,10 @@ class Lookup:
         self, path: Path, status: os.stat_result, record: Record, attributes: Attributes, token: bytes
     ) -> None:
         """Somebody may have been killed while he worked on a file's content: what has none has the size and time that
-        are on record. Or after a change of attributes here, of which the remote was not told."""
+        are on record. Or after a change of attributes here, of which the remote was not told. What is dirty is newer
+        than both."""
         bent = record.is_bent(status)
-        if not bent and self._is_dressed(status, attributes):
+        if record.dirty or (not bent and self._is_dressed(status, attributes)):
             return
         async with self._locks.attempt(record.ino) as mine:
             if not mine or record != await self._ledger.get(record.ino):

@@ -98,6 +98,22 @@ async def test_attributes_of_what_another_machine_has_written(drives: Drives, me
         assert await drive.names() == {b"f"}
 
 
+@pytest.mark.parametrize("listed", [False, True])
+async def test_a_look_leaves_what_is_being_written_alone(drives: Drives, memory: Memory, listed: bool) -> None:
+    """Its time and mode are its own until they are pushed with it, whatever the remote has meanwhile."""
+    await store(memory, b"f", b"content", mode=0o640, mtime_ns=10**18)
+    async with drives(ttl=0) as drive:
+        file = await drive.open(b"f", os.O_RDWR)
+        os.fchmod(file, 0o600)
+        os.utime(file, ns=(10**18, 10**18 + 5))
+        await drive.names() if listed else await drive.stat(b"f")
+        status = os.fstat(file)
+        assert (status.st_mode & 0o777, status.st_mtime_ns) == (0o600, 10**18 + 5)
+        await drive.close(file)
+        node = memory._find(b"f")
+        assert (node.mode & 0o777, node.mtime_ns) == (0o600, 10**18 + 5)
+
+
 async def test_syncfs_says_what_it_could_not_push(drives: Drives, memory: Memory, plan: Plan) -> None:
     """Also of a file that is still open for writing; and nothing once all is there."""
     async with drives() as drive:
