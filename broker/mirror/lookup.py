@@ -214,6 +214,10 @@ class Lookup:
         mirror has them only when that is through."""
         await self._locks.let_pass(*folders_above(path))
 
+    def is_arriving(self, path: Path) -> bool:
+        """Whether a folder on the way to `path` is being made or moved."""
+        return self._locks.are_held(*folders_above(path))
+
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()
         attributes, token = await self._ask(path)

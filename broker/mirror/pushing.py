@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import stat
+import time
 
 from msgspec.structs import replace
 
@@ -31,6 +33,11 @@ from broker.remotes.protocol import (
 )
 from broker.telling import shown
 
+_ATTEMPTS = 3
+"""How often a file is pushed at most that the remote does not have as it should be, before that is a conflict."""
+_PATIENCE, _PAUSE_FIRST = 10.0, 0.002
+"""Seconds that a folder on the way is waited for, and before the second look."""
+
 
 class Pushing:
     """Pushes to one remote, and what is on record of them afterwards."""
@@ -56,28 +63,56 @@ class Pushing:
         if digest == record.digest and status.st_size == record.size and not durable:
             if self.agrees(status, record):
                 return
-            await self._push_attributes(path, status, record, changes)
+            await self._push_attributes(path, file, status, record, changes)
         else:
             content = status.st_size, digest
             with self._progress.transfer("pushing", path, status.st_size) as step:
-                written = await self._write(path, file, record, content, changes, durable, step)
+                for _ in range(_ATTEMPTS):
+                    written = await self._write(path, file, record, content, changes, durable, step)
+                    if written is not None or (moved := await self._moved(path, file)) is None:
+                        break
+                    path = moved
             known = digest if _same_times(status, os.fstat(file)) else None
             if written is None:
                 await self._conflict(path, file, record, known)
             else:
                 await self._pushed(path, record, written, known)
 
-    async def _push_attributes(self, path: Path, status: os.stat_result, record: Record, changes: Changes) -> None:
+    async def _push_attributes(
+        self, path: Path, file: int, status: os.stat_result, record: Record, changes: Changes
+    ) -> None:
         """The content is as it was; if it is somebody else's on the remote by now, the attributes are his as well.
 
         They also are of a file that the user may write to but does not own.
         """
         with contextlib.suppress(NotFound, NotADirectory, Forbidden, VersionChanged):
-            attributes = await self._remote.set_attributes(path, changes, record.version)
+            try:
+                attributes = await self._remote.set_attributes(path, changes, record.version)
+            except (NotFound, VersionChanged):
+                path = await self._moved(path, file) or path
+                attributes = await self._remote.set_attributes(path, changes, record.version)
             await self._pushed(path, record, attributes, record.digest)
             return
         await self._ledger.put(replace(record, mode=status.st_mode, mtime_ns=status.st_mtime_ns))
         self._lookup.distrust(path)
+
+    async def _moved(self, path: Path, file: int) -> Path | None:
+        """Where the remote has the file after all, if a folder on its way is being moved: here that comes first.
+
+        Whoever moves it needs no lock of the file's any more. None if the remote lacks it for good.
+        """
+        pause, give_up = _PAUSE_FIRST, time.monotonic() + _PATIENCE
+        while (here := self._tree.name_of(file)) is not None and time.monotonic() < give_up:
+            moving = here != path or self._lookup.is_arriving(here)
+            with contextlib.suppress(NotFound, NotADirectory):
+                await self._remote.stat(here)
+                return here
+            if not moving:
+                break
+            path = here
+            await asyncio.sleep(pause)
+            pause *= 2
+        return None
 
     async def _write(
         self, path: Path, file: int, record: Record, content: Fingerprint, changes: Changes, durable: bool, step: Step

@@ -146,11 +146,15 @@ class Locks:
                 await stack.enter_async_context(self._hold(number))
             yield
 
+    def are_held(self, *paths: bytes) -> bool:
+        """Whether some task of some session changes one of those names."""
+        return any(self._is_held(_number(path) | 1 << 62) for path in paths)
+
     async def let_pass(self, *paths: bytes) -> None:
         """Wait while some task of some session changes one of those names; not for ever, as the caller may hold what
         that one waits for."""
         pause, give_up = _RETRY_FIRST, time.monotonic() + _PATIENCE
-        while any(self._is_held(_number(path) | 1 << 62) for path in paths) and time.monotonic() < give_up:
+        while self.are_held(*paths) and time.monotonic() < give_up:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _RETRY_MOST)
 

@@ -10,9 +10,10 @@ import pytest
 from remotes.memory import Memory
 from remotes.plans import Moment, Plan
 
+from broker.mirror.records import Record
 from broker.remotes.protocol import Changes
 
-from .drive import WRITE, Drive, Drives, content_of, store, tree_of
+from .drive import WRITE, Drive, Drives, content_of, settled, store, tree_of
 
 
 @pytest.mark.parametrize("by_another", [False, True])
@@ -111,3 +112,37 @@ async def test_a_file_that_is_removed_while_it_is_opened_is_made_anew(
         os.write(file, b"new")
         await drive.close(file)
         assert gone and content_of(memory, b"f") == b"new"
+
+
+@pytest.mark.parametrize("content", [b"new", b"old"])
+async def test_a_push_from_a_folder_that_the_remote_has_not_moved_yet(
+    drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """A file was opened just after the rename had looked for such: it is pushed where it is then, and no conflict."""
+    await store(memory, b"d/f", b"old")
+    async with drives() as drive:
+        await drive.read(b"d/f")
+        file, dirty = -1, drive.mirror._ledger.dirty
+
+        async def dirty_before_it_is_opened() -> list[Record]:
+            nonlocal file
+            found = await dirty()
+            monkeypatch.setattr(drive.mirror._ledger, "dirty", dirty)
+            file = await drive.open(b"d/f", os.O_WRONLY)
+            return found
+
+        monkeypatch.setattr(drive.mirror._ledger, "dirty", dirty_before_it_is_opened)
+        gate = plan.hold("rename")
+        moving = asyncio.ensure_future(drive.rename(b"d", b"e"))
+        await gate.reached
+        os.write(file, content)
+        os.utime(file, ns=(1, 10**18))
+        closing = asyncio.ensure_future(drive.close(file))
+        await asyncio.sleep(0.05)
+        gate.open()
+        await moving
+        await closing
+        await settled(drive)
+        node = memory._find(b"e/f")
+        assert (node.content, node.mtime_ns) == (content, 10**18)
+        assert set(tree_of(memory)) == {b"e", b"e/f"} and drive.said == []
