@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,6 +16,8 @@ from dataclasses import dataclass
 
 import psycopg
 import pytest
+
+from tests.broker.drive.seaweed import free_ports
 
 
 @dataclass
@@ -72,7 +73,7 @@ def running() -> Iterator[Server]:
             "UTF8",
         ]
         subprocess.run(initdb, check=True, user=_user(), cwd=directory, stdout=subprocess.DEVNULL)
-        port = _free_port()
+        (port,) = free_ports(1)
         server = Server(programs, directory, port, _start(programs, directory, port))
         try:
             yield server
@@ -106,9 +107,3 @@ def _user() -> str | None:
     if os.getuid() != 0:
         return None
     return "postgres" if any(user.pw_name == "postgres" for user in pwd.getpwall()) else "nobody"
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
