@@ -117,23 +117,11 @@ class Ledger:
 
     async def mark_dirty(self, ino: int) -> Record | None:
         """Record that the node's content may change from now on; None if nothing is on record of it any more."""
-        statement = f"UPDATE node SET dirty = 1, hydrated = 1 WHERE ino = ? RETURNING {COLUMNS}"
-
-        def work(database: sqlite3.Connection) -> Known:
-            rows = database.execute(statement, (ino,)).fetchall()
-            return {row[0]: record_of_row(row) for row in rows}
-
-        return (await self._change(work)).get(ino)
+        return (await self._update("dirty = 1, hydrated = 1", ino)).get(ino)
 
     async def add_links(self, ino: int, count: int) -> None:
         """A folder has so many more links, by a change of ours in it: its lock is not needed for that."""
-        statement = f"UPDATE node SET nlink = max(nlink + ?, 2) WHERE ino = ? RETURNING {COLUMNS}"
-
-        def work(database: sqlite3.Connection) -> Known:
-            rows = database.execute(statement, (count, ino)).fetchall()
-            return {row[0]: record_of_row(row) for row in rows}
-
-        await self._change(work)
+        await self._update("nlink = max(nlink + ?, 2)", count, ino)
 
     async def drop(self, *inos: int) -> None:
         """Forget the inodes: their numbers may be used again."""
@@ -223,6 +211,16 @@ class Ledger:
                 return await self.run(work, small=small)
             full = f"no room is left in the cache: free some at {os.path.dirname(self._path)}"
             raise OSError(errno.ENOSPC, full) from error
+
+    async def _update(self, columns: str, *values: int) -> Known:
+        """Set `columns` of one record; the last of the `values` is its inode number."""
+        statement = f"UPDATE node SET {columns} WHERE ino = ? RETURNING {COLUMNS}"
+
+        def work(database: sqlite3.Connection) -> Known:
+            rows = database.execute(statement, values).fetchall()
+            return {row[0]: record_of_row(row) for row in rows}
+
+        return await self._change(work)
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
         statement = f"INSERT INTO node ({COLUMNS}) VALUES ({_MARKS}) {otherwise}"

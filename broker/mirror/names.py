@@ -56,7 +56,7 @@ class Names:
             try:
                 changes = self._changes(os.fstat(file))
                 self._tree.drop_set_id(path)
-                attributes = await self._write_new(path, file, changes)
+                attributes = await self._arrived(path, lambda: self._write_new(path, file, changes))
                 path = self._tree.name_of(file) or path  # its folder may have been moved meanwhile
                 await self._lookup.learn(path, attributes, dirty=dirty, digest=EMPTY_DIGEST)
             except BaseException as error:
@@ -174,11 +174,9 @@ class Names:
         return result
 
     async def _write_new(self, path: Path, file: int, changes: Changes) -> Attributes:
+        """An empty file on the remote, where the new one is here by now."""
         source = reopen(file, os.O_RDONLY)
         try:
-            return await self._remote.write(path, source, None, changes, durable=False)
-        except NotFound:
-            await self._lookup.arrival(path)
             return await self._remote.write(self._tree.name_of(file) or path, source, None, changes, durable=False)
         finally:
             os.close(source)

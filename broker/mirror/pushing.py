@@ -99,7 +99,8 @@ class Pushing:
     async def _moved(self, path: Path, file: int) -> Path | None:
         """Where the remote has the file after all, if a folder on its way is being moved: here that comes first.
 
-        Whoever moves it needs no lock of the file's any more. None if the remote lacks it for good.
+        Whoever moves it needs no lock of the file's any more, but the next one does: so the remote is asked again and
+        again, rather than once when nothing moves. None if it lacks the file for good.
         """
         pause, give_up = _PAUSE_FIRST, time.monotonic() + _PATIENCE
         while (here := self._tree.name_of(file)) is not None and time.monotonic() < give_up:

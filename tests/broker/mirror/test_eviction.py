@@ -216,12 +216,17 @@ async def test_files_that_were_renamed_or_are_not_noted(cache: Cache, memory: Me
         assert await drive.read(b"z") == content(b"c")
 
 
-async def test_mirrors_that_are_not_mounted_give_room(cache: Cache, plan: Plan) -> None:
-    """The limit is that of all mirrors together, and the oldest content goes wherever it is."""
+async def two_mirrors(cache: Cache, plan: Plan) -> tuple[Drives, Drives]:
+    """Of two remotes that have all files."""
     one, two = Memory(), Memory()
     await fill(one, *NAMES)
     await fill(two, *NAMES)
-    first, second = cache.mirror("first", one, plan), cache.mirror("second", two, plan)
+    return cache.mirror("first", one, plan), cache.mirror("second", two, plan)
+
+
+async def test_mirrors_that_are_not_mounted_give_room(cache: Cache, plan: Plan) -> None:
+    """The limit is that of all mirrors together, and the oldest content goes wherever it is."""
+    first, second = await two_mirrors(cache, plan)
     async with cache.session(1 << 40, first) as (drive, _):
         await read(drive, *NAMES)
     async with cache.session(6 * ROOM, second) as (drive, eviction):
@@ -235,10 +240,7 @@ async def test_mirrors_that_are_not_mounted_give_room(cache: Cache, plan: Plan) 
 
 async def test_a_broken_mirror_beside(cache: Cache, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its ledger cannot be read: the others keep to the limit nevertheless."""
-    one, two = Memory(), Memory()
-    await fill(one, *NAMES)
-    await fill(two, *NAMES)
-    broken, sound = cache.mirror("broken", one, plan), cache.mirror("sound", two, plan)
+    broken, sound = await two_mirrors(cache, plan)
     async with cache.session(1 << 40, broken) as (drive, _):
         await read(drive, *NAMES)
     clean_bytes = Usage.clean_bytes

@@ -119,17 +119,23 @@ def refuse(old: bytes, new: bytes) -> int:
     raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
+async def written_but_not_closed(drive: Drive, memory: Memory) -> int:
+    """`f` and `g` are named by their contents; the descriptor by which `f` has been written to since."""
+    for name in (b"f", b"g"):
+        await store(memory, name, name)
+    await drive.names()
+    file = await drive.open(b"f", os.O_WRONLY)
+    os.write(file, b"written")
+    return file
+
+
 @pytest.mark.parametrize("exchange", [False, True])
 async def test_a_refused_rename_is_not_taken_back_as_the_caller(
     drives: Drives, memory: Memory, plan: Plan, exchange: bool
 ) -> None:
     """He may have been allowed to move a file there, and not back: it is dirty, and nothing may take its place."""
-    for name in (b"f", b"g"):
-        await store(memory, name, name)
     async with drives() as drive:
-        await drive.names()
-        file = await drive.open(b"f", os.O_WRONLY)
-        os.write(file, b"written")
+        file = await written_but_not_closed(drive, memory)
         plan.fail("exchange" if exchange else "rename")
         act = once(exchanging if exchange else calling(os.rename))
         with pytest.raises(Unavailable):
@@ -143,12 +149,8 @@ async def test_what_cannot_be_moved_back_is_kept(
     drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a rename that is refused has moved stays where it is, rather than what was there taking its place."""
-    for name in (b"f", b"g"):
-        await store(memory, name, name)
     async with drives() as drive:
-        await drive.names()
-        file = await drive.open(b"f", os.O_WRONLY)
-        os.write(file, b"written")
+        file = await written_but_not_closed(drive, memory)
         plan.fail("rename")
         monkeypatch.setattr(drive.mirror.tree, "move", refuse)
         with pytest.raises(Unavailable):
