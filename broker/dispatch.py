@@ -45,7 +45,7 @@ class Dispatcher:
             for arch, number in ((native.AUDIT_ARCH_X86_64, row.x86_64), (native.AUDIT_ARCH_I386, row.i386)):
                 if number is not None:
                     self._rows[arch, number] = row, handlers[row.name]
-        self._waiting: dict[asyncio.Task[None], tuple[Call, float]] = {}
+        self._waiting: dict[asyncio.Task[None], Call] = {}
         self.ended = asyncio.Event()
 
     async def serve(self) -> None:
@@ -80,7 +80,7 @@ class Dispatcher:
         call = Call(trapped, row, self._services)
         task = start(self._serve(call, handler))
         if task is not None:
-            self._waiting[task] = call, time.monotonic()
+            self._waiting[task] = call
             task.add_done_callback(self._waiting.pop)
 
     async def _serve(self, call: Call, handler: Handler) -> None:
@@ -131,8 +131,8 @@ class Dispatcher:
         while True:
             await asyncio.sleep(_GLANCE)
             now = time.monotonic()
-            for task, (call, since) in list(self._waiting.items()):
-                if now - since > _GLANCE and call.interruptible.allowed and self._disturbed(call.trapped):
+            for task, call in list(self._waiting.items()):
+                if now - call.began > _GLANCE and call.interruptible.allowed and self._disturbed(call.trapped):
                     call.protect()
                     task.cancel()
 

@@ -14,8 +14,8 @@ _T = TypeVar("_T")
 
 CHUNK = 4 << 20
 """Bytes that are read at once."""
-_SMALL = 64 << 10
-"""Bytes that are read sooner than a thread would wake."""
+SMALL = 64 << 10
+"""Bytes that are read, or written, sooner than a thread would wake."""
 
 
 def new_digest() -> blake3:
@@ -29,7 +29,7 @@ EMPTY_DIGEST = new_digest().digest()
 
 async def digest_of(file: int) -> bytes:
     """The digest of a file's content, read through `file` without moving its position."""
-    if os.fstat(file).st_size <= _SMALL:
+    if os.fstat(file).st_size <= SMALL:
         return _digest_of(file)
     return await on_thread(_digest_of, file)
 

@@ -113,13 +113,16 @@ class Mirror:
             return Shown()
         return record.shown
 
-    async def open(self, path: Path, flags: int, act: OpenAct, writer: Writer = NOBODY) -> int:
+    async def open(
+        self, path: Path, flags: int, act: OpenAct, writer: Writer = NOBODY, since: float | None = None
+    ) -> int:
         """open(2): a descriptor of the broker's whose content is complete.
 
-        Close-to-open: the node is validated once more although it is within the ttl. O_TRUNC takes effect when
-        the node is dirty on record. `writer` says which set-id bits its writes will leave.
+        Close-to-open: the node is validated once more although it is within the ttl, unless that was done since the
+        call was made, by time.monotonic() (default: now). O_TRUNC takes effect when the node is dirty on record.
+        `writer` says which set-id bits its writes will leave.
         """
-        return await self._opening.open(path, flags, act, writer)
+        return await self._opening.open(path, flags, act, writer, since)
 
     async def require(self, path: Path) -> int:
         """Have a file's content in the mirror, for a call that reads it by its name (execve). It stays there as long

@@ -55,10 +55,10 @@ class Opening:
         self._usage = usage
         self._require_writable = require_writable
 
-    async def open(self, path: Path, flags: int, act: OpenAct, writer: Writer) -> int:
+    async def open(self, path: Path, flags: int, act: OpenAct, writer: Writer, since: float | None = None) -> int:
         """As `Mirror.open`."""
-        began = time.monotonic()
-        give_up = began + _PATIENCE
+        began = time.monotonic() if since is None else since
+        give_up = time.monotonic() + _PATIENCE
         for attempt in itertools.count(1):
             # A name that is new here is made without asking: the remote refuses it if it has it.
             new = bool(flags & os.O_CREAT) and attempt == 1 and self._tree.lstat(path) is None

@@ -65,7 +65,8 @@ class FileRemote:
             self._later(listing.close)
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
-        return await self._run(path, self._tree.read, path, version, offset, length)
+        run = self._quickly if length <= _SMALL else self._run
+        return await run(path, self._tree.read, path, version, offset, length)
 
     async def write(
         self,

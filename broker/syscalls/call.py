@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Mapping
 
 from msgspec import Struct, field
@@ -76,12 +77,13 @@ class Target(Struct, frozen=True):
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("_identity", "_moves", "_way", "interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = ("_identity", "_moves", "_way", "began", "interruptible", "row", "services", "tracee", "trapped")
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
         self.row = row
         self.services = services
+        self.began = time.monotonic()
         self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None

@@ -145,7 +145,7 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     if target.missing or flags & os.O_TRUNC:
         call.protect()
     mirror = target.mirror
-    file = await mirror.open(target.path, flags, act, permission.writer(call.caller))
+    file = await mirror.open(target.path, flags, act, permission.writer(call.caller), call.began)
     status = os.fstat(file)
     ranged = stat.S_ISREG(status.st_mode) and (
         is_writing(flags) or bool(mirror.shown(target.path, status.st_ino).set_id)

@@ -20,8 +20,11 @@ PAGE = 100_000
 _owned = Batched(
     lambda keys: select(*rows.NODE, homes.c.owner).join(homes, nodes.c.home == homes.c.id).where(keys), nodes.c.id
 )
-_names = Batched(lambda keys: select(*rows.ENTRY).where(keys), entries.c.parent, entries.c.token)
-_children = Batched(lambda keys: select(*rows.NODE).where(keys), nodes.c.id)
+_names = Batched(
+    lambda keys: select(*rows.ENTRY, *rows.NODE).outerjoin(nodes, nodes.c.id == entries.c.child).where(keys),
+    entries.c.parent,
+    entries.c.token,
+)
 _inline = Batched(
     lambda keys: (
         select(nodes.c.id, nodes.c.version, contents.c.sealed)
@@ -74,13 +77,8 @@ def lookup(
 ) -> Sequence[tuple[Entry, StoredNode | None] | None]:
     """Entry and node of each name: Missing unless the user may read the folders."""
     access.visible(connection, user, [parent for parent, _ in names])
-    found = {(row[0], row[1]): rows.entry(row) for row in _names.rows(connection, names)}
-    children = {entry.child for entry in found.values() if entry.child}
-    stored = {row[0]: rows.node(row) for row in _children.rows(connection, ((id,) for id in children))}
-    return [
-        (entry, stored.get(entry.child) if entry.child else None) if (entry := found.get(name)) else None
-        for name in names
-    ]
+    found = {(row[0], row[1]): rows.named(row) for row in _names.rows(connection, names)}
+    return [found.get(name) for name in names]
 
 
 def listing(connection: Connection, user: UserId, folder: NodeId, after: Token | None, limit: int) -> Listed:

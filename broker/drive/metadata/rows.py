@@ -45,14 +45,14 @@ def node(row: Sequence[Any]) -> StoredNode:
     )
 
 
-def entry(row: Sequence[Any]) -> Entry:
-    """Of the columns ENTRY."""
-    return Entry(*row)
-
-
 def entry_and_node(row: Sequence[Any]) -> tuple[Entry, StoredNode]:
     """Of the columns ENTRY and NODE."""
     return Entry(*row[:8]), node(row[8:])
+
+
+def named(row: Sequence[Any]) -> tuple[Entry, StoredNode | None]:
+    """The same, where a tombstone leads to no node."""
+    return Entry(*row[:8]), None if row[8] is None else node(row[8:])
 
 
 def grant(row: Sequence[Any]) -> Grant:

@@ -64,11 +64,18 @@ class Finder:
 
     async def base(self, path: Path, version: Version) -> Held:
         """The file that is to be replaced; as it was a moment ago, if it was at `version` then."""
+        return self._lately(path, version) or await self.at_version(path, version)
+
+    async def source(self, path: Path, version: Version) -> Held:
+        """The file that is to be read. As it was a moment ago only where the store says of what version the content is
+        that it gives."""
+        held = self._lately(path, version)
+        return held if held and held.stored.node.inline else await self.at_version(path, version)
+
+    def _lately(self, path: Path, version: Version) -> Held | None:
         place = self.recent.get(path)
         held = place.node if place else None
-        if held is not None and is_version(held.stored, version) and self._is_file(held):
-            return held
-        return await self.at_version(path, version)
+        return held if held and is_version(held.stored, version) and self._is_file(held) else None
 
     def _is_file(self, held: Held) -> bool:
         return stat.S_ISREG(self._core.bodies.open(held).mode)

@@ -42,8 +42,8 @@ class Names:
         self._learn(place, entry, keys)
         return replace(place, entry=entry, node=Held(committed.nodes[put.node.id], keys))
 
-    async def link(self, existing: Place, place: Place) -> Committed:
-        """A second name for a file."""
+    async def link(self, existing: Place, place: Place) -> Held:
+        """A second name for a file, as it is then."""
         node = existing.required()
         place.free()
         if node.is_folder:
@@ -53,7 +53,7 @@ class Names:
         entry = self._entry(place, node.id, keys)
         committed = await self._commits.commit(PutEntry(entry))
         self._learn(place, entry, node.keys)
-        return committed
+        return _counted(node, committed)
 
     async def remove(self, place: Place, *, folder: bool) -> None:
         node = place.required()
@@ -63,8 +63,8 @@ class Names:
             raise protocol.IsADirectory(place.path)
         await self._commits.commit(PutEntry(self._tombstone(place)))
 
-    async def move(self, old: Place, new: Place, *, replace: bool) -> Committed | None:
-        """By the rules of rename(2); None when both are names of one file already, which stay."""
+    async def move(self, old: Place, new: Place, *, replace: bool) -> Held:
+        """By the rules of rename(2), by which two names of one file both stay; the node as it is then."""
         node = old.required()
         if new.node is not None and not replace:
             raise protocol.AlreadyExists(new.path)
@@ -74,7 +74,7 @@ class Names:
             raise protocol.NotEmpty(new.path)
         if new.node is not None:
             if new.node.id == node.id:
-                return None
+                return node
             if new.node.is_folder and not node.is_folder:
                 raise protocol.IsADirectory(new.path)
             if node.is_folder and not new.node.is_folder:
@@ -84,7 +84,7 @@ class Names:
         entry = self._entry(new, node.id, keys)
         committed = await self._commits.commit(PutEntry(self._tombstone(old)), PutEntry(entry))
         self._learn(new, entry, node.keys)
-        return committed
+        return _counted(node, committed)
 
     async def exchange(self, one: Place, other: Place) -> None:
         first, second = one.writable(), other.writable()
@@ -119,6 +119,13 @@ class Names:
 
     def _learn(self, place: Place, entry: Entry, keys: NodeKeys) -> None:
         self._walk.learn(place.parent(), entry, Opened(place.name, keys))
+
+
+def _counted(node: Held, committed: Committed) -> Held:
+    """A node of which only names have changed: what the store says of the rest has not been checked."""
+    now = committed.nodes[node.id]
+    counts = replace(node.stored, links=now.links, changes=now.changes, changed_ns=now.changed_ns)
+    return Held(counts, node.keys)
 
 
 def _writable(place: Place) -> Held:

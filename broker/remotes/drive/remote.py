@@ -28,7 +28,7 @@ from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Sp
 
 _T = TypeVar("_T")
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
-_PAGE = 1000
+_GONE = "it is gone"
 _USERS = b"user."
 """The namespace of extended attributes that programs see. Others in a body are the drive's own notes."""
 
@@ -77,9 +77,11 @@ class DriveRemote:
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         with self._said(path):
-            held = await self._find.at_version(path, version)
-            body = self._core.bodies.open(held)
-            return await self._core.reading.read(held.stored.node, body, offset, length)
+            held = await self._find.source(path, version)
+            try:
+                return await self._core.reading.read(held.stored.node, self._core.bodies.open(held), offset, length)
+            except Missing:
+                raise protocol.VersionChanged(path, _GONE) from None
 
     async def write(
         self,
@@ -100,7 +102,7 @@ class DriveRemote:
             try:
                 written = await self._editing.write(path, held, content, changes)
             except Missing:
-                raise protocol.VersionChanged(path, "it is gone") from None
+                raise protocol.VersionChanged(path, _GONE) from None
             return self._described(written)
 
     async def mkdir(self, path: Path, changes: Changes) -> Attributes:
@@ -133,8 +135,8 @@ class DriveRemote:
 
     async def link(self, existing: Path, path: Path) -> Attributes:
         async def attempt() -> Attributes:
-            await self._core.names.link(await self._find.name(existing), await self._find.name(path))
-            return await self.stat(path)
+            places = await self._find.name(existing), await self._find.name(path)
+            return self._described(await self._core.names.link(*places))
 
         with self._said(path):
             return await self._renaming(attempt)
@@ -147,16 +149,15 @@ class DriveRemote:
 
     async def rename(self, old: Path, new: Path, *, replace: bool = True) -> Attributes:
         async def attempt() -> Attributes:
-            await self._core.names.move(await self._find.name(old), await self._find.name(new), replace=replace)
-            return await self.stat(new)
+            places = await self._find.name(old), await self._find.name(new)
+            return self._described(await self._core.names.move(*places, replace=replace))
 
         with self._said(new):
             return await self._renaming(attempt)
 
     async def exchange(self, one: Path, other: Path) -> None:
         async def attempt() -> None:
-            places = await self._find.name(one), await self._find.name(other)
-            await self._core.names.exchange(*places)
+            await self._core.names.exchange(await self._find.name(one), await self._find.name(other))
 
         with self._said(other):
             await self._renaming(attempt)

@@ -218,7 +218,8 @@ async def test_a_cancelled_fetch_writes_into_no_other_file(
     drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A descriptor that a thread still writes through is not closed, and its number not given to another file."""
-    await store(memory, b"f", b"content")
+    long = b"content" * 20_000  # so long that a thread stores it
+    await store(memory, b"f", long)
     storing, go = threading.Event(), threading.Event()
     store_ = content._store
 
@@ -240,7 +241,7 @@ async def test_a_cancelled_fetch_writes_into_no_other_file(
         assert [os.fstat(other).st_size for other in others] == [0] * 20
         for other in others:
             os.close(other)
-        assert await drive.read(b"f") == b"content"
+        assert await drive.read(b"f") == long
 
 
 async def test_a_cancelled_fetch_leaves_the_others_theirs(drives: Drives, memory: Memory, plan: Plan) -> None:

@@ -77,6 +77,7 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hanging]:
 
         return hang
 
+    monkeypatch.setattr(FileRemote, "_at_once", False)
     monkeypatch.setattr(Tree, "read", hung(Tree.read))
     monkeypatch.setattr(Listing, "page", hung(Listing.page))
     yield hanging
