@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -34,6 +35,17 @@ async def test_the_remote_is_not_asked_before(drives: Drives, memory: Memory, pl
             await drive.mirror.open(b"there", NEW, opening())
         assert plan.count("stat") == asked
         assert await drive.read(b"there") == b"1"
+
+
+async def test_a_name_is_validated_once_for_each_call(drives: Drives, memory: Memory, plan: Plan) -> None:
+    """By an open itself, or on the way to it since its call was made; what was asked before does not count."""
+    await store(memory, b"f", b"1")
+    async with drives(ttl=0) as drive:
+        for since, questions in ((None, 2), (time.monotonic(), 1)):
+            asked = plan.count("stat", path=b"f")
+            assert await drive.mirror.look(b"f")
+            os.close(await drive.mirror.open(b"f", os.O_RDONLY, opening(), since=since))
+            assert plan.count("stat", path=b"f") - asked == questions
 
 
 async def test_that_it_is_there_comes_first(drives: Drives, memory: Memory) -> None:

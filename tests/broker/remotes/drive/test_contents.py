@@ -180,6 +180,23 @@ async def test_a_version_that_is_replaced_while_it_is_read() -> None:
         await own.remote.read(b"f", at.version, CHUNK, CHUNK)
 
 
+async def test_a_name_that_was_just_looked_up_is_not_asked_for_again() -> None:
+    """For content that the store gives with its version; after another client's write that is refused, too."""
+    own = drive()
+    await put(own.remote, b"f", b"old")
+    other = drive(own.identity, own.store, own.blobs).remote
+    at = await other.stat(b"f")
+    asked = own.store.asked["lookup"]
+    assert await other.read(b"f", at.version, 0, 10) == b"old"
+    assert own.store.asked["lookup"] == asked
+    await rewritten(own, await own.remote.stat(b"f"), b"new")
+    with pytest.raises(VersionChanged):
+        await other.read(b"f", at.version, 0, 10)
+    await own.remote.remove(b"f")
+    with pytest.raises(VersionChanged):
+        await other.read(b"f", at.version, 0, 10)
+
+
 async def test_a_source_that_shrinks_while_it_is_read() -> None:
     """Its version has the size that it had at the start, filled up with zeros: the next push corrects that."""
     own = drive()
