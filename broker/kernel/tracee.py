@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import stat
 
 from broker.kernel import native
@@ -90,6 +92,8 @@ class Tracee:
         return sum(number < limit for number in self.descriptors()) < limit
 
     def _descriptor_limit(self) -> int:
+        with contextlib.suppress(PermissionError):
+            return resource.prlimit(self.tid, resource.RLIMIT_NOFILE)[0]
         with open(b"/proc/%d/limits" % self.tid, "rb") as file:
             line = next(line for line in file if line.startswith(b"Max open files"))
         return int(line.split()[3])  # never unlimited: see nr_open in proc_sys_fs(5)

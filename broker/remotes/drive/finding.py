@@ -67,8 +67,7 @@ class Finder:
         return self._lately(path, version) or await self.at_version(path, version)
 
     async def source(self, path: Path, version: Version) -> Held:
-        """The file that is to be read. As it was a moment ago only where the store says of what version the content is
-        that it gives."""
+        """The file that is to be read; as it was a moment ago where the store gives the content with its version."""
         held = self._lately(path, version)
         return held if held and held.stored.node.inline else await self.at_version(path, version)
 
