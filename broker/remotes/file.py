@@ -27,7 +27,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 _THREADS = 8
-_PAGE = 1000
+_FEW, _PAGE = 64, 1000
+"""Names that are listed at once, and together by a thread."""
 _SMALL = 64 << 10
 """Bytes that are written, or freed, at once."""
 
@@ -58,11 +59,19 @@ class FileRemote:
 
     async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
         listing = self._tree.listing(path)
+        at_once = self._at_once
+        size = _FEW if at_once else _PAGE
         try:
-            while page := await self._run(path, listing.page, _PAGE):
+            while page := await (self._quickly if at_once else self._run)(path, listing.page, size):
                 yield page
+                if len(page) < size:
+                    break
+                at_once, size = False, _PAGE
         finally:
-            self._later(listing.close)
+            if at_once:
+                listing.close()
+            else:
+                self._later(listing.close)
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         run = self._quickly if length <= _SMALL else self._run
