@@ -87,8 +87,13 @@ class FileRemote:
         durable: bool = True,
         step: Step = unseen,
     ) -> Attributes:
-        if base is None and not durable and os.fstat(source).st_size <= _SMALL and self._at_once:
-            return await self._quickly(path, self._tree.write, path, source, base, changes, durable, step)
+        if not durable and os.fstat(source).st_size <= _SMALL and self._is_small(path):
+            try:
+                return self._tree.write(path, source, base, changes, durable, step, patient=False)
+            except BlockingIOError:  # somebody else is at it, for whom a thread can wait
+                pass
+            except OSError as error:
+                raise remote_error(error, path) from error
         # The caller may close `source`, and somebody reuse its number, while a cancelled job still copies.
         own = self._duplicate(path, source)
         job = self._submit(path, self._tree.write, path, own, base, changes, durable, step)

@@ -62,26 +62,32 @@ class Replacer:
 
     def __init__(self) -> None:
         self._last_step = threading.Lock()
+        self._overwriting = threading.Lock()
 
-    def write(self, target: Target, source: int, changes: Changes, durable: bool, step: Step) -> Attributes:
-        """Give `target` the content of `source`, and `changes`."""
+    def write(
+        self, target: Target, source: int, changes: Changes, durable: bool, step: Step, *, patient: bool = True
+    ) -> Attributes:
+        """Give `target` the content of `source`, and `changes`.
+
+        Who is not `patient` gets BlockingIOError where somebody else is at it, and nothing has happened.
+        """
         old = target.check()
         if old is not None and old.st_nlink > 1:
-            return self._overwrite(target, source, changes, durable, step)
+            return self._overwrite(target, source, changes, durable, step, patient)
         with ExitStack() as stack:
-            with self._last_step:
+            with _held(self._last_step, patient):
                 before = os.stat(way_to(target.folder))
                 made = stack.enter_context(_temporary(target.folder, old))
                 ours = os.stat(way_to(target.folder)).st_mtime_ns
             if made is None:
-                return self._overwrite(target, source, changes, durable, step)
+                return self._overwrite(target, source, changes, durable, step, patient)
             name, node = made
             copy(source, node, _arriving(node, durable, step))
             if old is not None:
                 _keep_xattrs(target, node)
             change(node, _complete(changes, old, os.fstat(node)))
             _flush(node, durable)
-            with self._last_step, _alone(target):
+            with _held(self._last_step, patient), _alone(target, patient):
                 target.check()
                 if target.base is None:
                     move_to_free_name(target.folder, name, target.folder, target.name)
@@ -94,11 +100,13 @@ class Replacer:
                 _sync_folder(target.folder)
             return attributes_of(os.fstat(node))
 
-    def _overwrite(self, target: Target, source: int, changes: Changes, durable: bool, step: Step) -> Attributes:
+    def _overwrite(
+        self, target: Target, source: int, changes: Changes, durable: bool, step: Step, patient: bool
+    ) -> Attributes:
         """Write into the file itself: its other names, or its owner, would be lost with a new one."""
         node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
         try:
-            with self._last_step, _alone(target):
+            with _held(self._overwriting, patient), _alone(target, patient):
                 if version_of(os.fstat(node)) != target.base:
                     raise protocol.VersionChanged(target.path)
                 content = os.open(way_to(node), os.O_WRONLY | os.O_NONBLOCK)
@@ -115,13 +123,28 @@ class Replacer:
 
 
 @contextmanager
-def _alone(target: Target) -> Iterator[None]:
+def _held(lock: threading.Lock, patient: bool) -> Iterator[None]:
+    if not lock.acquire(blocking=patient):
+        raise _busy()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _busy() -> BlockingIOError:
+    return BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+@contextmanager
+def _alone(target: Target, patient: bool) -> Iterator[None]:
     """Keep other brokers from replacing the same version of a file: each locks what it is about to replace.
 
     Whoever else holds a flock(2) on it is waited for a moment, since brokers need no longer. Where the file cannot be
     opened or locked, nobody is kept out.
     """
     with ExitStack() as stack:
+        locked = True
         if target.base is not None:
             with suppress(OSError):
                 node = os.open(target.name, os.O_PATH | os.O_NOFOLLOW, dir_fd=target.folder)
@@ -129,17 +152,21 @@ def _alone(target: Target) -> Iterator[None]:
                 if stat.S_ISREG(os.fstat(node).st_mode):
                     file = os.open(way_to(node), os.O_RDONLY | os.O_NONBLOCK)
                     stack.callback(os.close, file)
-                    _lock(file)
+                    locked = _lock(file, _LOCK_ATTEMPTS if patient else 1)
+        if not locked and not patient:
+            raise _busy()
         yield
 
 
-def _lock(file: int) -> None:
-    for _ in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
+def _lock(file: int, attempts: int) -> bool:
+    """Whether it was free at one of the attempts."""
+    for attempt in range(attempts):
+        if attempt:
             time.sleep(_LOCK_PAUSE)
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    return False
 
 
 def _put_back_times(folder: int, before: os.stat_result) -> None:

@@ -74,11 +74,21 @@ class Tree:
             raise protocol.VersionChanged(path, "it is gone") from None
 
     def write(
-        self, path: Path, source: int, base: Version | None, changes: Changes, durable: bool, step: Step
+        self,
+        path: Path,
+        source: int,
+        base: Version | None,
+        changes: Changes,
+        durable: bool,
+        step: Step,
+        *,
+        patient: bool = True,
     ) -> Attributes:
+        """`patient` as for `Replacer.write`."""
         try:
             with self._folder(path) as (folder, name):
-                return self._replacer.write(Target(path, folder, name, base), source, changes, durable, step)
+                target = Target(path, folder, name, base)
+                return self._replacer.write(target, source, changes, durable, step, patient=patient)
         except (FileNotFoundError, NotADirectoryError):
             if base is None:
                 raise

@@ -94,6 +94,7 @@ async def test_two_brokers_replace_one_version(
         return check(target)
 
     other = open_file(RemoteSettings(share.as_uri()))
+    monkeypatch.setattr(FileRemote, "_at_once", False)
     monkeypatch.setattr(os, "rename", slow_rename)
     monkeypatch.setattr(os, "ftruncate", slow_truncate)
     monkeypatch.setattr(replacing.Target, "check", look)
@@ -110,6 +111,50 @@ async def test_a_lock_of_somebody_else_holds_up_no_write(file_remote: FileRemote
         fcntl.flock(file, fcntl.LOCK_EX)
         await replaced(file_remote, b"f", b"new", made)
     assert (share / "f").read_bytes() == b"new"
+
+
+async def test_no_lock_is_waited_for_on_the_loop(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is anything done twice that shows: what is written at once is left to a thread where it has to wait."""
+    made = await put(file_remote, b"f", b"old")
+    waiting: list[threading.Thread] = []
+    monkeypatch.setattr(time, "sleep", lambda _: waiting.append(threading.current_thread()))
+    with (share / "f").open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        await replaced(file_remote, b"f", b"new", made)
+    assert waiting and threading.main_thread() not in waiting
+    assert ((share / "f").read_bytes(), os.listdir(share)) == (b"new", ["f"])
+
+
+async def test_a_long_overwriting_holds_up_no_other_write(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file with two names is written in place, and others are made and replaced meanwhile."""
+    await put(file_remote, b"f", b"old")
+    made, small = await file_remote.link(b"f", b"g"), await put(file_remote, b"small", b"1")
+    started, released = threading.Event(), threading.Event()
+    copy = copying.copy
+
+    def slow(file: int, destination: int, step: Step) -> None:
+        if os.fstat(file).st_size > 1 << 20:
+            started.set()
+            assert released.wait(10)
+        copy(file, destination, step)
+
+    monkeypatch.setattr(replacing, "copy", slow)
+    long = asyncio.ensure_future(replaced(file_remote, b"f", bytes(2 << 20), made))
+    await asyncio.to_thread(started.wait, 10)
+    await put(file_remote, b"new", b"2")
+    await replaced(file_remote, b"small", b"3", small)
+    released.set()
+    await long
+    assert {path.name: path.stat().st_size for path in share.iterdir()} == {
+        "f": 2 << 20,
+        "g": 2 << 20,
+        "new": 1,
+        "small": 1,
+    }
 
 
 async def test_a_write_that_fails_leaves_nothing(
