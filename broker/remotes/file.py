@@ -1,8 +1,8 @@
 """The `file:` remote: a folder of this machine, which may be a network share that hangs.
 
 No call blocks the loop: each operation is one job on one of the remote's own threads, and nothing is remembered
-between two of them. What a job has begun it ends, even when nobody waits for it any more. Only what concerns one name
-and no content to speak of is done at once where the file system is a local one: the way to a thread takes longer.
+between two of them. What a job has begun it ends, even when nobody waits for it any more. Only what concerns a few
+names, and little content, is done at once where the file system is a local one: the way to a thread takes longer.
 """
 
 from __future__ import annotations
@@ -110,10 +110,10 @@ class FileRemote:
         return await self._quickly(path, self._tree.readlink, path)
 
     async def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
-        return await self._run(path, self._tree.mknod, path, mode, rdev, changes)
+        return await self._quickly(path, self._tree.mknod, path, mode, rdev, changes)
 
     async def link(self, existing: Path, path: Path) -> Attributes:
-        return await self._run(path, self._tree.link, existing, path)
+        return await self._quickly(path, self._tree.link, existing, path)
 
     async def remove(self, path: Path) -> None:
         run = self._quickly if self._is_small(path) else self._run
@@ -127,7 +127,7 @@ class FileRemote:
         return await run(new, self._tree.rename, old, new, replace)
 
     async def exchange(self, one: Path, other: Path) -> None:
-        await self._run(other, self._tree.exchange, one, other)
+        await self._quickly(other, self._tree.exchange, one, other)
 
     async def set_attributes(self, path: Path, changes: Changes, base: Version | None = None) -> Attributes:
         return await self._quickly(path, self._tree.set_attributes, path, changes, base)
@@ -136,13 +136,13 @@ class FileRemote:
         await self._quickly(path, self._tree.authorize, path)
 
     async def get_xattrs(self, path: Path) -> Mapping[bytes, bytes]:
-        return await self._run(path, self._tree.get_xattrs, path)
+        return await self._quickly(path, self._tree.get_xattrs, path)
 
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
-        return await self._run(path, self._tree.set_xattr, path, name, value)
+        return await self._quickly(path, self._tree.set_xattr, path, name, value)
 
     async def space(self) -> Space:
-        return await self._run(b"", self._tree.space)
+        return await self._quickly(b"", self._tree.space)
 
     async def close(self) -> None:
         """End the threads without waiting: what hangs in the kernel cannot be helped. Later calls are Unavailable."""
