@@ -32,7 +32,7 @@ from broker.progress import Display, Progress
 from broker.remotes.checking import Checked
 from broker.remotes.paths import Path
 from broker.remotes.protocol import BadAnswer, Remote, RemoteError
-from broker.remotes.registry import SCHEMES, Factory, open_remote
+from broker.remotes.registry import SCHEMES, Factory, databases_of, open_remote
 from broker.remotes.timing import Timed
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
@@ -163,13 +163,20 @@ async def _open_mirror(
     def refused(error: BadAnswer) -> None:
         tell_of(error.path, f"is refused: {error.detail}")
 
-    where = replace(mount.remote, hidden=mirrors_directory(settings))
+    where = replace(mount.remote, hidden=_own_files(settings))
     remote = await open_guarded(replace(mount, remote=where), refused, schemes)
     try:
         return await _mirror(settings, mount, tell_of, remote, Progress(mount.prefix, display), vouch, room)
     except BaseException:
         await remote.close()
         raise
+
+
+def _own_files(settings: Settings) -> tuple[str, ...]:
+    """What the session works with. A mirror in itself would have no end, and to open and close a database that SQLite
+    has open in this process takes its locks away (fcntl(2))."""
+    databases = (path for mount in settings.mounts for path in databases_of(mount.remote))
+    return (mirrors_directory(settings), *databases)
 
 
 async def _mirror(

@@ -28,8 +28,8 @@ class RemoteSettings(Struct, frozen=True):
     options: Mapping[str, object] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
     """Where the policy has each option, as FILE:LINE."""
-    hidden: str = ""
-    """A folder of this machine that no remote shows: what is ours, and would show itself in itself."""
+    hidden: tuple[str, ...] = ()
+    """Files and folders of this machine that no remote shows: what the session itself works with."""
 
     def place(self, option: str) -> str:
         """What to name in a message about an option."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import ParamSpec, TypeVar
 
@@ -36,10 +36,10 @@ _SMALL = 64 << 10
 class FileRemote:
     """The folder behind the descriptor `root`, which the remote takes over, or what `reopen` opens in its place.
 
-    The folder at `hidden` is not shown.
+    What is at the `hidden` paths is not shown.
     """
 
-    def __init__(self, root: int, reopen: Callable[[], int], hidden: Path = b"") -> None:
+    def __init__(self, root: int, reopen: Callable[[], int], hidden: Collection[Path] = ()) -> None:
         self._capabilities = capabilities_of(root)
         self._prompt = answers_at_once(root)
         self._tree = Tree(Root(root, reopen), hidden)

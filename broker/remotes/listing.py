@@ -7,7 +7,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from itertools import islice
 
@@ -24,8 +24,8 @@ _STALE = 24 * 3600
 class Listing:
     """One reading of a folder. Nothing is opened before the first page; `close` waits for a page on its way."""
 
-    def __init__(self, open_folder: Callable[[], int], hidden: bytes = b"") -> None:
-        """The name `hidden` is left out."""
+    def __init__(self, open_folder: Callable[[], int], hidden: Collection[bytes] = ()) -> None:
+        """The `hidden` names are left out."""
         self._open_folder = open_folder
         self._hidden = hidden
         self._lock = threading.Lock()
@@ -52,7 +52,7 @@ class Listing:
                 self._folder = -1
 
 
-def _read(folder: int, hidden: bytes) -> Iterator[Entry]:
+def _read(folder: int, hidden: Collection[bytes]) -> Iterator[Entry]:
     """All that is in `folder` and can be shown; what vanishes meanwhile is left out."""
     with os.scandir(folder) as entries:
         for found in entries:
@@ -61,7 +61,7 @@ def _read(folder: int, hidden: bytes) -> Iterator[Entry]:
                 status = found.stat(follow_symlinks=False)
                 if TEMPORARY.fullmatch(name):
                     _remove_if_stale(folder, name, status)
-                elif name == hidden:
+                elif name in hidden:
                     continue
                 elif valid_name(name):
                     yield Entry(name, _attributes(folder, name, status))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +17,7 @@ from broker.settings import RemoteSettings
 
 Factory = Callable[[RemoteSettings], Remote]
 
+_ENCRYPTED = ("drive", "drive+http", "drive+https")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _REASONS = {
@@ -49,13 +50,14 @@ def open_file(settings: RemoteSettings) -> FileRemote:
     if not os.access(".", os.X_OK, dir_fd=root, effective_ids=True):
         os.close(root)
         raise SetupError(f"{shown} {_REASONS[errno.EACCES]}")
-    return FileRemote(root, opened, _below(directory, os.fsencode(settings.hidden)))
+    return FileRemote(root, opened, _below(directory, settings.hidden))
 
 
-def _below(directory: bytes, folder: bytes) -> Path:
-    """The way from a directory to a folder in it, which need not exist; empty when it is not in there, or none."""
-    directory, folder = os.path.realpath(directory).rstrip(b"/") + b"/", os.path.realpath(folder) if folder else b""
-    return folder.removeprefix(directory) if folder.startswith(directory) else b""
+def _below(directory: bytes, places: Iterable[str]) -> frozenset[Path]:
+    """The ways from a directory to those of the places that are in it. They need not exist."""
+    root = os.path.realpath(directory).rstrip(b"/") + b"/"
+    found = (os.path.realpath(os.fsencode(place)) for place in places)
+    return frozenset(place.removeprefix(root) for place in found if place.startswith(root))
 
 
 def open_encrypted(settings: RemoteSettings) -> Remote:
@@ -65,9 +67,16 @@ def open_encrypted(settings: RemoteSettings) -> Remote:
     return open_drive(settings)
 
 
-SCHEMES: Mapping[str, Factory] = MappingProxyType(
-    {"file": open_file, "drive": open_encrypted, "drive+http": open_encrypted, "drive+https": open_encrypted}
-)
+def databases_of(settings: RemoteSettings) -> Sequence[str]:
+    """The files of the SQLite databases that a remote keeps open. SetupError."""
+    if settings.url.partition(":")[0].lower() not in _ENCRYPTED:
+        return ()
+    from broker.remotes.drive.locations import databases, locate
+
+    return databases(locate(settings))
+
+
+SCHEMES: Mapping[str, Factory] = MappingProxyType({"file": open_file, **dict.fromkeys(_ENCRYPTED, open_encrypted)})
 """The schemes of a released seccomp-drive. A test hands `open_remote` a mapping with more of them."""
 
 

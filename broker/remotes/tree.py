@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from broker.kernel import native
@@ -37,9 +37,9 @@ _FOLDER = os.O_PATH | os.O_DIRECTORY
 
 
 class Tree:
-    """What is below `root`, without what is ours: unfinished writes, and the folder at `hidden`, if there is one."""
+    """What is below `root`, without what is ours: unfinished writes, and what is at the `hidden` paths."""
 
-    def __init__(self, root: Root, hidden: Path = b"") -> None:
+    def __init__(self, root: Root, hidden: Collection[Path] = ()) -> None:
         self._root = root
         self._hidden = hidden
         self._replacer = Replacer()
@@ -52,7 +52,7 @@ class Tree:
             os.close(node)
 
     def listing(self, path: Path) -> Listing:
-        hidden = base_of(self._hidden) if parent_of(self._hidden) == path else b""
+        hidden = {base_of(place) for place in self._hidden if parent_of(place) == path}
         return Listing(lambda: self._open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), hidden)
 
     def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
@@ -194,8 +194,8 @@ class Tree:
     def _ours(self, path: Path) -> str | None:
         if TEMPORARY.fullmatch(base_of(path)):
             return "the name of an unfinished write"
-        if self._hidden and (path + b"/").startswith(self._hidden + b"/"):
-            return "the cache of this session"
+        if any((path + b"/").startswith(place + b"/") for place in self._hidden):
+            return "what this session works with"
         return None
 
     def _beneath(self, path: Path, flags: int) -> int:

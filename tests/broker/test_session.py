@@ -13,6 +13,7 @@ import pytest
 from broker.errors import SetupError
 from broker.fronting import listed
 from broker.remotes.file import FileRemote
+from broker.remotes.protocol import NotFound
 from broker.remotes.registry import SCHEMES, Factory
 from broker.session import mirror_directory, mirrors_of
 from broker.settings import MountSettings, RemoteSettings, Settings
@@ -95,3 +96,25 @@ def test_a_long_list_is_cut_off_with_its_count() -> None:
     assert len(told) < 61_000
     assert shown == pending[: len(shown)]
     assert last == f"and {1000 - len(shown)} more"
+
+
+def test_no_mount_shows_a_database_of_the_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that copies it through the broker would take SQLite's locks away; of the drive it sees the rest."""
+    for variable in ("XDG_DATA_HOME", "XDG_STATE_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path / "home"))
+    drive = (b"drive:", f"drive://{tmp_path}/home/own")
+    settings = _settings(tmp_path / "cache", drive, (b"/home", (tmp_path / "home").as_uri()))
+
+    async def main() -> None:
+        async with mirrors_of(settings, lambda line: None) as mirrors:
+            remote = mirrors[1].remote
+            (memory,) = (tmp_path / "home/seccomp-drive/seen").glob("*.sqlite")
+            for database in (tmp_path / "home/own/metadata.sqlite", memory):
+                assert database.exists()
+                path = os.fsencode(database.relative_to(tmp_path / "home"))
+                for beside in (b"", b"-wal", b"-shm"):
+                    with pytest.raises(NotFound):
+                        await remote.stat(path + beside)
+            assert (await remote.stat(b"own/identity.key")).size
+
+    asyncio.run(main())

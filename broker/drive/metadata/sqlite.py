@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -36,15 +37,7 @@ def make_engine(url: URL, busy: float = _BUSY, *, create: bool = False) -> Engin
     """
     if not url.database or url.database == ":memory:":
         raise Unusable("the database needs a file: sqlite:///FILE")
-    try:
-        os.close(os.open(url.database, (os.O_CREAT if create else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except FileNotFoundError as error:
-        if create:
-            raise Unusable(f"{url.database}: no such folder: create {os.path.dirname(url.database)}") from error
-        todo = "restore it, or name the one that serve uses"
-        raise Unusable(f"the database {url.database} does not exist: {todo}") from error
-    except OSError as error:
-        raise Unusable(f"{url.database}: {error.strerror}") from error
+    _require(url.database, create)
     engine = create_engine(
         url.set(drivername="sqlite+pysqlite"),
         connect_args={"timeout": busy},
@@ -53,6 +46,25 @@ def make_engine(url: URL, busy: float = _BUSY, *, create: bool = False) -> Engin
     )
     event.listen(engine, "connect", _prepare)
     return engine
+
+
+def _require(path: str, create: bool) -> None:
+    """One that is there is only looked at: to open and close the file of a database that SQLite has open in the same
+    process takes all its locks away (fcntl(2))."""
+    try:
+        if create:
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.stat(path)
+    except FileNotFoundError as error:
+        if create:
+            raise Unusable(f"{path}: no such folder: create {os.path.dirname(path)}") from error
+        todo = "restore it, or name the one that serve uses"
+        raise Unusable(f"the database {path} does not exist: {todo}") from error
+    except OSError as error:
+        raise Unusable(f"{path}: {error.strerror}") from error
+    if not os.access(path, os.R_OK | os.W_OK, effective_ids=True):
+        raise Unusable(f"{path}: {os.strerror(errno.EACCES)}")
 
 
 def _prepare(connection: sqlite3.Connection, record: Any) -> None:

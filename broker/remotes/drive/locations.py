@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from msgspec import Struct
@@ -12,6 +12,8 @@ from msgspec import Struct
 from broker.errors import SetupError
 from broker.remotes.paths import Path, valid_path
 from broker.settings import REMOTE_OPTIONS, RemoteSettings
+
+_SQLITE = "sqlite:///"
 
 
 class Embedded(Struct, frozen=True):
@@ -45,6 +47,14 @@ def locate(settings: RemoteSettings, environ: Mapping[str, str] = os.environ) ->
     if scheme.lower() == "drive":
         return _embedded(settings, rest, options, environ)
     return _served(settings, options, environ)
+
+
+def databases(where: Embedded | Served) -> Sequence[str]:
+    """The files of the SQLite databases that are open while the drive is, with what SQLite makes beside them."""
+    own = [where.memory] if where.memory else []
+    if isinstance(where, Embedded) and where.metadata.startswith(_SQLITE):
+        own.append(where.metadata.removeprefix(_SQLITE))
+    return [path + beside for path in own for beside in ("", "-wal", "-shm")]
 
 
 def data_directory(environ: Mapping[str, str] = os.environ) -> str:
@@ -97,7 +107,7 @@ def _embedded(
     elsewhere = not own or "metadata" in options or "blobs" in options
     return Embedded(
         folder=folder,
-        metadata=str(options.get("metadata", f"sqlite:///{folder}/metadata.sqlite")),
+        metadata=str(options.get("metadata", f"{_SQLITE}{folder}/metadata.sqlite")),
         blobs=str(options.get("blobs", f"file://{quote(folder)}/blobs")),
         key=key,
         passphrase_file=_file(settings, options, "passphrase_file", None),

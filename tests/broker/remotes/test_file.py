@@ -223,17 +223,19 @@ def test_capabilities_are_those_of_the_file_system(file_remote: FileRemote, shar
 
 
 async def test_a_hidden_folder_is_nowhere(share: Path, tmp_path: Path) -> None:
-    """The mirrors of a cache in the remote itself are neither listed nor found nor made nor removed; what is beside
-    them, or is called nearly the same, is. The folder may be there only later, and a symlink may lead to it."""
+    """The mirrors of a cache in the remote itself, or a database, are neither listed nor found nor made nor removed;
+    what is beside them, or is called nearly the same, is. The folder may be there only later, and a symlink may lead
+    to it."""
     (tmp_path / "way").symlink_to(share)
     hidden = tmp_path / "way" / "cache" / "mirrors"
-    remote = open_file(RemoteSettings(share.as_uri(), hidden=str(hidden)))
+    remote = open_file(RemoteSettings(share.as_uri(), hidden=(str(hidden), str(share / "db"))))
     (share / "cache" / "mirrors" / "inside").mkdir(parents=True)
     (share / "cache" / "mirrors2").mkdir()
     (share / "mirrors").mkdir()
+    (share / "db").touch()
     assert await names_in(remote, b"cache") == [b"mirrors2"]
     assert await names_in(remote, b"") == [b"cache", b"mirrors"]
-    for path in (b"cache/mirrors", b"cache/mirrors/inside"):
+    for path in (b"cache/mirrors", b"cache/mirrors/inside", b"db"):
         with pytest.raises(protocol.NotFound):
             await remote.stat(path)
         with pytest.raises(protocol.NotFound):

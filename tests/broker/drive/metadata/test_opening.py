@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,23 @@ def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
         asyncio.run(main())
     finally:
         os.umask(before)
+
+
+def test_opening_it_again_leaves_the_locks_of_the_first_alone(tmp_path: Path) -> None:
+    """Without them the next process to leave takes itself for the last, and removes the log that is still written to
+    (sqlite3WalClose in wal.c)."""
+    url = f"sqlite:///{tmp_path}/metadata.sqlite"
+    program = "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('SELECT * FROM store'); d.close()"
+
+    async def main() -> None:
+        first = await open_store(url, create=True, at_once=True)
+        for create in (False, True):
+            await (await open_store(url, create=create, at_once=True)).close()
+            leaving = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", program, url.removeprefix("sqlite:///")
+            )
+            assert await leaving.wait() == 0
+            assert (tmp_path / "metadata.sqlite-wal").exists()
+        await first.close()
+
+    asyncio.run(main())
