@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import mmap
 import os
@@ -29,7 +30,7 @@ from broker.mirror.usage import Usage
 from broker.mirror.vouching import NoVouch, Shown, Vouch
 from broker.mirror.writeback import WriteBack
 from broker.remotes.paths import Path
-from broker.remotes.protocol import Remote
+from broker.remotes.protocol import NotADirectory, NotFound, Remote
 
 
 class Mirror:
@@ -197,10 +198,18 @@ class Mirror:
         return await self._opening.truncate(path, act, writer)
 
     async def written(self, path: Path, ino: int, *, durable: bool) -> None:
-        """close(2) or fsync(2) of a descriptor that may have been written through, also one that another session has
-        opened."""
+        """close(2), or with `durable` fsync(2), of a descriptor that may have been written through, also one that
+        another session has opened. The remote makes durable what was pushed before, and the names in a folder."""
         await self.writeback.adopt(path, ino)
-        await self.writeback.push(ino, durable=durable)
+        pushed = await self.writeback.push(ino, durable=durable)
+        if durable and not pushed and not self._read_only:
+            with contextlib.suppress(NotFound, NotADirectory):  # somebody has removed it
+                await self.remote.sync(path)
+
+    async def sync(self) -> None:
+        """syncfs(2): all is pushed, and durable; EIO when something could not be."""
+        await self.writeback.sync()
+        await self.remote.sync(b"")
 
     async def close(self) -> None:
         self.writeback.close()

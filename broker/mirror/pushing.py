@@ -55,28 +55,29 @@ class Pushing:
         self._unsure: dict[int, set[Fingerprint]] = {}
         """What the remote may have of a file by pushes whose outcome is unknown."""
 
-    async def push(self, path: Path, file: int, record: Record, durable: bool) -> None:
-        """Give the remote the content and the attributes behind `file`, if it has others. Hold the node's lock."""
+    async def push(self, path: Path, file: int, record: Record, durable: bool) -> bool:
+        """Give the remote the content and the attributes behind `file`, if it has others; whether it had another
+        content, so that this is `durable` now. Hold the node's lock."""
         status = os.fstat(file)
         digest = await digest_of(file)
         changes = self._changes(status, record, written=digest != record.digest)
-        if digest == record.digest and status.st_size == record.size and not durable:
-            if self.agrees(status, record):
-                return
-            await self._push_attributes(path, file, status, record, changes)
+        if digest == record.digest and status.st_size == record.size:
+            if not self.agrees(status, record):
+                await self._push_attributes(path, file, status, record, changes)
+            return False
+        content = status.st_size, digest
+        with self._progress.transfer("pushing", path, status.st_size) as step:
+            for _ in range(_ATTEMPTS):
+                written = await self._write(path, file, record, content, changes, durable, step)
+                if written is not None or (moved := await self._moved(path, file)) is None:
+                    break
+                path = moved
+        known = digest if _same_times(status, os.fstat(file)) else None
+        if written is None:
+            await self._conflict(path, file, record, known)
         else:
-            content = status.st_size, digest
-            with self._progress.transfer("pushing", path, status.st_size) as step:
-                for _ in range(_ATTEMPTS):
-                    written = await self._write(path, file, record, content, changes, durable, step)
-                    if written is not None or (moved := await self._moved(path, file)) is None:
-                        break
-                    path = moved
-            known = digest if _same_times(status, os.fstat(file)) else None
-            if written is None:
-                await self._conflict(path, file, record, known)
-            else:
-                await self._pushed(path, record, written, known)
+            await self._pushed(path, record, written, known)
+        return True
 
     async def _push_attributes(
         self, path: Path, file: int, status: os.stat_result, record: Record, changes: Changes
@@ -129,6 +130,8 @@ class Pushing:
             base = {(record.size, record.digest)} if record.digest else set()
             theirs = await arrived(self._remote, path, unsure | base)
         if theirs is None or theirs[1] == content:
+            if theirs and durable:
+                await self._remote.sync(path)
             return theirs and theirs[0]
         return await self._remote.write(path, file, theirs[0].version, changes, durable=durable, step=step)
 

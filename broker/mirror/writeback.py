@@ -105,13 +105,13 @@ class WriteBack:
         if record is not None and record.mode & SET_ID != self._pushing.set_ids.left(record):
             await self._ledger.put(replace(record, mode=record.mode & ~SET_ID | self._pushing.set_ids.left(record)))
 
-    async def push(self, ino: int, *, durable: bool) -> None:
+    async def push(self, ino: int, *, durable: bool) -> bool:
         """Bring the remote up to the mirror's content of a dirty file; its errors are the caller's.
 
-        Nothing is done for a file without a name, or one whose content the remote has already.
+        Nothing is done for a file without a name, or one whose content the remote has already: whether it was sent.
         """
         async with self._locks.node(ino):
-            await self.push_locked(ino, durable)
+            return await self.push_locked(ino, durable)
 
     async def adopt(self, path: Path, ino: int) -> None:
         """Look after a dirty file at `path` that was opened by another session, whose descriptor came to us."""
@@ -236,18 +236,18 @@ class WriteBack:
         finally:
             os.close(file)
 
-    async def push_locked(self, ino: int, durable: bool) -> None:
+    async def push_locked(self, ino: int, durable: bool) -> bool:
         """As `push`, for who holds the node's lock."""
         record = await self._ledger.get(ino)
         if record is None or not record.dirty:
-            return
+            return False
         path = await self._path(ino)
         if path is None:
             self._tree.require_present()
-            return
+            return False
         file = reopen(self._held[ino].anchor, os.O_RDONLY)
         try:
-            await self._pushing.push(path, file, record, durable)
+            return await self._pushing.push(path, file, record, durable)
         finally:
             os.close(file)
 

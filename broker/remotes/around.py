@@ -84,6 +84,9 @@ class Around:
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
         return await self._pass(path, self._remote.set_xattr(path, name, value))
 
+    async def sync(self, path: Path) -> None:
+        await self._pass(path, self._remote.sync(path))
+
     async def space(self) -> Space:
         return await self._pass(b"", self._remote.space())
 

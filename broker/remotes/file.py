@@ -141,6 +141,9 @@ class FileRemote:
     async def set_xattr(self, path: Path, name: bytes, value: bytes | None) -> Attributes:
         return await self._quickly(path, self._tree.set_xattr, path, name, value)
 
+    async def sync(self, path: Path) -> None:
+        await self._run(path, self._tree.sync, path)
+
     async def space(self) -> Space:
         return await self._quickly(b"", self._tree.space)
 

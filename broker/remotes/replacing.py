@@ -97,7 +97,7 @@ class Replacer:
                     if alone:
                         _put_back_times(target.folder, before)
             if durable:
-                _sync_folder(target.folder)
+                sync_folder(target.folder)
             return attributes_of(os.fstat(node))
 
     def _overwrite(
@@ -268,10 +268,10 @@ def _flush(node: int, durable: bool) -> None:
         os.close(os.dup(node))
 
 
-def _sync_folder(folder: int) -> None:
-    """Make the new name durable, where the folder can be read and its file system knows how."""
+def sync_folder(folder: int, name: bytes = b".") -> None:
+    """Make the names in a folder durable, where it can be read and its file system knows how."""
     try:
-        readable = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        readable = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
     except PermissionError:
         return
     try:

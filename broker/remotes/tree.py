@@ -27,13 +27,14 @@ from broker.remotes.nodes import (
 from broker.remotes.paths import Path, base_of, parent_of, valid_target
 from broker.remotes.protocol import Attributes, Changes, Space, Step, Version
 from broker.remotes.renaming import exchange, move_to_free_name
-from broker.remotes.replacing import Replacer, Target
+from broker.remotes.replacing import Replacer, Target, sync_folder
 from broker.remotes.roots import Root
 
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _NODE = os.O_PATH | os.O_NOFOLLOW
 _FACCESSAT2, _AT_FDCWD, _AT_EACCESS = 439, -100, 0x200
 _FOLDER = os.O_PATH | os.O_DIRECTORY
+_SYNCFS = 306
 
 
 class Tree:
@@ -175,6 +176,19 @@ class Tree:
             set_xattr(node, name, value)
             return describe(node)
 
+    def sync(self, path: Path) -> None:
+        if not path:
+            native.call(native.AUDIT_ARCH_X86_64, _SYNCFS, (self._root.file(b""), 0, 0, 0, 0, 0), None)
+            return
+        with self._folder(path) as (folder, name):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                sync_folder(folder, name)
+                return
+            if stat.S_ISREG(status.st_mode):
+                _sync_file(folder, name)
+            sync_folder(folder)
+
     def space(self) -> Space:
         room = os.statvfs(self._root.file(b""))
         unit = room.f_frsize
@@ -244,6 +258,18 @@ def _wrong_kind(path: Path, status: os.stat_result) -> protocol.RemoteError:
     if stat.S_ISDIR(status.st_mode):
         return protocol.IsADirectory(path)
     return protocol.Unsupported(path, "only regular files have content")
+
+
+def _sync_file(folder: int, name: bytes) -> None:
+    flags = os.O_NONBLOCK | os.O_NOFOLLOW
+    try:
+        file = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
+    except PermissionError:
+        file = os.open(name, os.O_WRONLY | flags, dir_fd=folder)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _look(folder: int, name: bytes) -> Attributes:

@@ -71,7 +71,7 @@ async def syncfs(call: Call) -> Reply:
     if target.mirror is None:
         return Continue()
     call.protect()
-    await target.mirror.writeback.sync()
+    await target.mirror.sync()
     return Return()
 
 

@@ -7,8 +7,13 @@ import os
 import re
 import time
 
+from broker.kernel import native
+
 LEFTOVER_SECONDS = 24 * 3600.0
 """Age from which on nobody can still be writing a file."""
+
+_SETTLED_MOST = 100_000
+_SYNCFS = 306
 
 _LEFTOVER = re.compile(r"[0-9a-f]{32}#[0-9]+\Z")
 """obstore writes ``NAME#NUMBER`` and renames it."""
@@ -20,6 +25,8 @@ class Folder:
     def __init__(self, path: str) -> None:
         self._path = path
         self._named: set[str] = set()
+        self._settled: set[str] = set()
+        """Objects, which never change."""
 
     def settle(self, object: str) -> None:
         """Make an object that was put survive a power loss: the file, its directory, and that directory's name."""
@@ -29,6 +36,22 @@ class Folder:
         if directory not in self._named:
             _sync(self._path)
             self._named.add(directory)
+        if len(self._settled) >= _SETTLED_MOST:
+            self._settled.clear()
+        self._settled.add(object)
+
+    def keep(self, object: str) -> None:
+        """The same of one that may have been settled since it was put."""
+        if object not in self._settled:
+            self.settle(object)
+
+    def settle_all(self) -> None:
+        """The same of all objects, by syncfs(2)."""
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            native.call(native.AUDIT_ARCH_X86_64, _SYNCFS, (folder, 0, 0, 0, 0, 0))
+        finally:
+            os.close(folder)
 
     def sweep(self) -> None:
         """Remove what writers that died have left."""

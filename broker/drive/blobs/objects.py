@@ -52,6 +52,14 @@ class ObjectBlobs:
             raise Malformed(f"a blob of {len(data)} bytes: no more than {BLOB_MAX} are stored")
         await self._run(self._put, _path(name), data, durable)
 
+    async def settle(self, names: Sequence[BlobName] | None) -> None:
+        if self._folder is None:
+            return
+        if names is None:
+            await self._run(self._folder.settle_all)
+        else:
+            await asyncio.gather(*(self._run(self._folder.keep, _path(name)) for name in names))
+
     async def get(self, name: BlobName) -> bytes:
         return await self._run(self._get, _path(name))
 

@@ -36,6 +36,10 @@ class BlobStore(Protocol):
         """With `durable`, the blob survives a power loss of the store once this has returned."""
         ...
 
+    async def settle(self, names: Sequence[BlobName] | None) -> None:
+        """Blobs that were put before, or all of them, survive a power loss once this has returned."""
+        ...
+
     async def get(self, name: BlobName) -> bytes:
         """Missing when there is none."""
         ...

@@ -79,7 +79,7 @@ SERVER = "/server"
 """GET: what a client must know before it registers."""
 
 BLOB = "/blobs/{name}"
-"""PUT and GET of the bytes of a blob. `?durable=false` with PUT for one that need not survive a power loss."""
+"""PUT and GET of the bytes of a blob."""
 
 BLOB_BODY_MAX = BLOB_MAX
 HEALTH, METRICS, DESCRIPTION = "/health", "/metrics", "/openapi.json"

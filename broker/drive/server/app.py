@@ -159,7 +159,7 @@ class _Application:
         async with self._bodies.body(request, routes.BLOB_BODY_MAX) as body:
             if len(body) != size:
                 raise Malformed(f"a blob of {len(body)} bytes, where {size} were announced")
-            await self._blobs.put(name, body, durable=request.query_params.get("durable") != "false")
+            await self._blobs.put(name, body)
         return answer(Empty())
 
     async def _server(self, request: Request) -> Response:

@@ -62,7 +62,6 @@ def _get(summary: str, success: dict[str, Any], failures: dict[str, Any]) -> dic
 
 def _blob(refs: dict[Any, Any], failures: dict[str, Any]) -> dict[str, Any]:
     name = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"}}
-    durable = {"name": "durable", "in": "query", "schema": {"enum": ["true", "false"]}}
     get = {
         "summary": "The bytes of a blob",
         "parameters": [name],
@@ -71,7 +70,7 @@ def _blob(refs: dict[Any, Any], failures: dict[str, Any]) -> dict[str, Any]:
     }
     put = {
         "summary": "Upload a blob that was announced",
-        "parameters": [name, durable],
+        "parameters": [name],
         "requestBody": {"required": True, "content": {BYTES: {"schema": _BINARY}}},
         "responses": {"200": _answer("Stored", refs[m.Empty]), **failures},
         "security": [{"token": []}],

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from broker.drive.errors import DriveError, EpochChanged, Malformed, Missing, NodeChanged
 from broker.drive.format.bodies import Body
-from broker.drive.records import StoredNode, Token
+from broker.drive.records import BlobName, Kind, StoredNode, Token
 from broker.remotes import protocol
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.core import Core
@@ -196,12 +196,27 @@ class DriveRemote:
                 raise protocol.NoSpace(path, "so many extended attributes cannot be kept") from error
             raise
 
+    async def sync(self, path: Path) -> None:
+        """A durable commit has all that was committed before in the log that it syncs."""
+        with self._said(path):
+            await self._core.transfers.blobs.settle(await self._blobs_at(path))
+            await self._core.commits.commit(durable=True)
+
     async def space(self) -> Space:
         with self._said(b""):
             return await self._room()
 
     async def close(self) -> None:
         """The core is closed by whoever made it."""
+
+    async def _blobs_at(self, path: Path) -> Sequence[BlobName] | None:
+        """Those of a file; None, for all, at the root."""
+        if not path:
+            return None
+        node = (await self._find.existing(path)).stored.node
+        if node.kind == Kind.FOLDER or node.inline:
+            return ()
+        return [chunk.blob for chunk in await self._core.store.chunks(node.id, node.version)]
 
     async def _create(self, path: Path, body: Body, changes: Changes, source: Source | None = None) -> Attributes:
         place = self._find.recent.get(path)

@@ -7,7 +7,7 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -109,6 +109,7 @@ class Upload:
         )
         new = [(piece.chunk, piece.sealed) for piece in pieces if piece.chunk and piece.sealed is not None]
         await self._put(new)
+        await self._keep(piece.chunk for piece in pieces if piece.chunk and piece.sealed is None)
         return [replace(piece, sealed=None) for piece in pieces]
 
     async def _put(self, new: Sequence[tuple[Chunk, memoryview]]) -> None:
@@ -116,6 +117,11 @@ class Upload:
             await self._store.reserve(self._operation, [chunk for chunk, _ in new], self._home)
             put = self._transfers.blobs.put
             await asyncio.gather(*(put(chunk.blob, sealed, durable=self._durable) for chunk, sealed in new))
+
+    async def _keep(self, chunks: Iterable[Chunk]) -> None:
+        """What the base version has may have been sent by a close(2), and not be durable yet."""
+        if self._durable:
+            await self._transfers.blobs.settle([chunk.blob for chunk in chunks])
 
     def _prepare(self, file: int, size: int, index: int, before: Ref | None) -> _Piece:
         """Read, compare and seal; on a thread."""
@@ -134,7 +140,8 @@ class Upload:
         """A part of the chunk list itself, which is left alone like a chunk when nothing in it has changed."""
         before = self._base.content.refs.get(number) if self._base and self._base.content.spilled else None
         if before and self._base and leaf_id(self._base.key(before), number, refs) == before.id:
-            self._chunks[before.id] = self._base.chunk(before)
+            kept = self._chunks[before.id] = self._base.chunk(before)
+            await self._keep([kept])
             return before
         id, sealed = seal_leaf(self._keys[self._epoch], self._node, number, refs)
         chunk = self._chunks[id] = _chunk(id, len(sealed))

@@ -132,6 +132,10 @@ class ViewRemote:
         async with self._below_user(path) as (tree, rest):
             return await tree.set_xattr(rest, name, value)
 
+    async def sync(self, path: Path) -> None:
+        async with self._at(path) as (tree, rest):
+            await (tree.sync(rest) if tree else self._home.sync(b""))
+
     async def space(self) -> Space:
         return await self._home.space()
 

@@ -9,6 +9,7 @@ import os
 import stat
 import tempfile
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -16,7 +17,7 @@ from remotes.memory import ALL, Memory, Node
 from remotes.plans import Plan
 
 from broker.mirror.records import Record
-from broker.remotes.protocol import Attributes, Changes, Step, Version
+from broker.remotes.protocol import Attributes, Changes
 
 from .drive import WRITE, Drives, calling, content_of, settled, store, tree_of
 
@@ -128,30 +129,41 @@ async def test_syncfs_says_what_it_could_not_push(drives: Drives, memory: Memory
 
 
 async def test_fsync_makes_durable_what_a_close_has_pushed(drives: Drives, plan: Plan) -> None:
-    """An fsync of what the remote has already is not nothing: it must survive a power loss."""
-    asked = []
+    """An fsync of what the remote has already is not nothing: it must survive a power loss. New content is sent
+    durably at once, and what has no name any more, or cannot have changed, is nobody's business."""
+    durable = []
 
     class Noting(Memory):
-        async def write(
-            self,
-            path: bytes,
-            source: int,
-            base: Version | None,
-            changes: Changes,
-            *,
-            durable: bool = True,
-            **more: Step,
-        ) -> Attributes:
-            asked.append(durable)
-            return await super().write(path, source, base, changes, durable=durable, **more)
+        async def write(self, path: bytes, *arguments: Any, **more: Any) -> Attributes:
+            durable.append(more["durable"])
+            return await super().write(path, *arguments, **more)
 
-    async with drives(remote=Noting(ALL)) as drive:
+        async def sync(self, path: bytes) -> None:
+            durable.append(path)
+            await super().sync(path)
+
+    remote = Noting(ALL)
+    async with drives(remote=remote) as drive:
         file = await drive.open(b"f", WRITE)
         os.write(file, b"1")
         await drive.pushed(file, durable=False)
         await drive.pushed(file, durable=True)
+        os.write(file, b"2")
+        await drive.pushed(file, durable=True)
         await drive.close(file)
-    assert asked == [False, False, True]
+        folder, reader = await drive.open(b"", os.O_RDONLY), await drive.open(b"f", os.O_RDONLY)
+        await drive.pushed(folder, durable=True)
+        await drive.mirror.sync()
+        await remote.remove(b"f")
+        await drive.pushed(reader, durable=True)
+        os.close(folder)
+        os.close(reader)
+    assert durable == [False, False, b"f", True, b"", b"", b"f"]
+    async with drives(remote=remote, read_only=True) as drive:
+        folder = await drive.open(b"", os.O_RDONLY)
+        await drive.pushed(folder, durable=True)
+        os.close(folder)
+    assert len(durable) == 7
 
 
 async def test_pushed_again_when_the_last_copy_is_closed(drives: Drives, memory: Memory) -> None:

@@ -65,6 +65,19 @@ class Content:
             assert await content_of(remote, path) == b"%d" % winners[0]
         assert await names_in(remote, b"") == [b"f", b"g"]
 
+    async def test_what_there_is_can_be_made_durable(self, remote: Remote) -> None:
+        """All, the names in a folder, and a file that was written before; not what has been removed."""
+        await remote.mkdir(b"d", NOTHING)
+        for path, content in ((b"d/short", b"1"), (b"d/long", bytes(3 << 20) + b"1")):
+            with source(content) as file:
+                await remote.write(path, file, None, NOTHING, durable=False)
+            for synced in (b"", b"d", path):
+                await remote.sync(synced)
+            assert await content_of(remote, path) == content
+            await remote.remove(path)
+            with pytest.raises(protocol.NotFound):
+                await remote.sync(path)
+
     async def test_only_files_have_content(self, remote: Remote) -> None:
         """Folders are neither read nor written."""
         folder = await remote.mkdir(b"d", NOTHING)

@@ -217,6 +217,10 @@ class Memory:
             node.xattrs[name] = value
         return self._change(node, Changes())
 
+    async def sync(self, path: Path) -> None:
+        if path:
+            self._find(path)
+
     async def space(self) -> Space:
         return Space(total=1 << 30, free=1 << 29, available=1 << 29, files=1 << 20, files_free=1 << 19)
 

@@ -13,6 +13,7 @@ import pytest
 from broker.drive.blobs.objects import ObjectBlobs
 from broker.drive.blobs.opening import open_blobs
 from broker.drive.errors import Missing, Unreachable
+from broker.drive.records import BlobName
 from tests.broker.drive.blobs.conftest import new_name
 from tests.broker.drive.seaweed import Seaweed
 
@@ -64,7 +65,8 @@ def test_a_full_disk_loses_nothing_that_was_confirmed(tmp_path: Path) -> None:
 
 
 def test_a_durable_blob_is_synced_with_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file, its directory, and the first time the directory above; nothing for one that need not be durable."""
+    """The file, its directory, and the first time the directory above; one that need not be durable not before it is
+    settled, which happens once."""
     synced: list[str] = []
     real = os.fsync
 
@@ -79,11 +81,17 @@ def test_a_durable_blob_is_synced_with_its_names(tmp_path: Path, monkeypatch: py
         blobs = open_blobs(f"file://{tmp_path}")
         await blobs.put(name, b"once")
         await blobs.put(name, b"once")
-        await blobs.put(new_name(), b"not durable", durable=False)
+        await blobs.put(later, b"not durable", durable=False)
+        assert len(synced) == 5
+        for _ in range(2):
+            await blobs.settle([name, later])
+        await blobs.settle(None)
 
+    later = BlobName(name[:2] + new_name()[2:])
     asyncio.run(run())
-    file, folder = f"{tmp_path}/{name[:2]}/{name}", f"{tmp_path}/{name[:2]}"
-    assert synced == [file, folder, str(tmp_path), file, folder]
+    folder = f"{tmp_path}/{name[:2]}"
+    file = f"{folder}/{name}"
+    assert synced == [file, folder, str(tmp_path), file, folder, f"{folder}/{later}", folder]
 
 
 def test_a_store_that_comes_back_in_time_is_waited_for(seaweed: Seaweed) -> None:

@@ -51,6 +51,8 @@ class MemoryStore:
         self.root = root.id
         self.asked: Counter[str] = Counter()
         self.done: dict[OperationId, Committed] = {}
+        self.durable = True
+        """Whether a power loss takes nothing back."""
 
     async def nodes(self, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
         self.asked["nodes"] += 1
@@ -109,6 +111,7 @@ class MemoryStore:
 
     async def commit(self, commit: Commit) -> Committed:
         self.asked["commit"] += 1
+        self.durable = commit.durable
         if commit.operation in self.done:
             return self.done[commit.operation]
         nodes = [change for change in commit.changes if isinstance(change, PutNode)]
@@ -213,11 +216,19 @@ class MemoryStore:
 
 
 class MemoryBlobs:
+    """`passing` are those that a power loss would take."""
+
     def __init__(self) -> None:
         self.blobs: dict[BlobName, bytes] = {}
+        self.passing: set[BlobName] = set()
 
     async def put(self, name: BlobName, data: bytes | memoryview, *, durable: bool = True) -> None:
         self.blobs[name] = bytes(data)
+        if not durable:
+            self.passing.add(name)
+
+    async def settle(self, names: Sequence[BlobName] | None) -> None:
+        self.passing -= self.passing if names is None else set(names)
 
     async def get(self, name: BlobName) -> bytes:
         if name not in self.blobs:

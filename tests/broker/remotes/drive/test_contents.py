@@ -11,6 +11,7 @@ import pytest
 
 from broker.drive.errors import Unreachable
 from broker.drive.format.chunks import CHUNK
+from broker.drive.format.manifest import DIRECT, SPAN
 from broker.drive.records import INLINE_MAX
 from broker.remotes.drive import reading, uploading
 from broker.remotes.drive.pieces import data_in, with_data
@@ -195,6 +196,26 @@ async def test_a_name_that_was_just_looked_up_is_not_asked_for_again() -> None:
     await own.remote.remove(b"f")
     with pytest.raises(VersionChanged):
         await other.read(b"f", at.version, 0, 10)
+
+
+@pytest.mark.parametrize("by", ["a durable write", "sync", "sync of all"])
+async def test_nothing_durable_refers_to_what_a_power_loss_takes(by: str) -> None:
+    """Also what an earlier version has sent without waiting for the disk, and the chunk list of a long file."""
+    own = drive()
+    last = (SPAN + 1) * CHUNK  # under the second leaf
+    with file_of({index * CHUNK: b"old" for index in range(DIRECT)} | {last: b"old"}, last + CHUNK) as file:
+        at = await own.remote.write(b"f", file, None, NOTHING, durable=False)
+        assert own.blobs.passing
+        os.pwrite(file, b"new", last)
+        if by == "a durable write":
+            await own.remote.write(b"f", file, at.version, NOTHING, durable=True)
+        else:
+            await own.remote.sync(b"f" if by == "sync" else b"")
+    node = (await own.remote.places.existing(b"f")).stored.node
+    chunks = await own.store.chunks(node.id, node.version)
+    assert len(chunks) == DIRECT + 1 + 2
+    assert not own.blobs.passing & {chunk.blob for chunk in chunks}
+    assert own.store.durable
 
 
 async def test_a_source_that_shrinks_while_it_is_read() -> None:
