@@ -7,6 +7,7 @@ import os
 import re
 import time
 
+from broker.drive.errors import Unreachable
 from broker.kernel import native
 
 LEFTOVER_SECONDS = 24 * 3600.0
@@ -24,9 +25,19 @@ class Folder:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._node = _node(path)
         self._named: set[str] = set()
         self._settled: set[str] = set()
         """Objects, which never change."""
+
+    def require(self) -> None:
+        """Unreachable when the folder is not there any more: obstore would make another one, away from its database."""
+        try:
+            moved = _node(self._path) != self._node
+        except FileNotFoundError:
+            moved = True
+        if moved:
+            raise Unreachable(f"{self._path} was moved away: put it back, or begin anew where it is now")
 
     def settle(self, object: str) -> None:
         """Make an object that was put survive a power loss: the file, its directory, and that directory's name."""
@@ -61,6 +72,11 @@ class Folder:
                 with contextlib.suppress(FileNotFoundError):
                     if os.stat(f"{directory}/{name}").st_mtime < before:
                         os.unlink(f"{directory}/{name}")
+
+
+def _node(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
 
 
 def _sync(path: str) -> None:

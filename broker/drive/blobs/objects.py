@@ -79,6 +79,8 @@ class ObjectBlobs:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _put(self, path: str, data: bytes | memoryview, durable: bool) -> None:
+        if self._folder:
+            self._folder.require()
         obstore.put(self._store, path, data, use_multipart=False)
         if durable and self._folder:
             self._folder.settle(path)

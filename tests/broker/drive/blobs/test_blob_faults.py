@@ -94,6 +94,27 @@ def test_a_durable_blob_is_synced_with_its_names(tmp_path: Path, monkeypatch: py
     assert synced == [file, folder, str(tmp_path), file, folder, f"{folder}/{later}", folder]
 
 
+def test_a_folder_that_is_moved_away_is_not_made_anew(tmp_path: Path) -> None:
+    """What went there would be missing where the drive is by then. Where it is put back, all goes on."""
+    here, there = tmp_path / "blobs", tmp_path / "elsewhere"
+
+    async def run() -> None:
+        blobs = open_blobs(f"file://{here}")
+        await blobs.put(new_name(), b"1")
+        here.rename(there)
+        with pytest.raises(Unreachable, match="moved away"):
+            await blobs.put(new_name(), b"2")
+        assert not here.exists()
+        here.mkdir()
+        with pytest.raises(Unreachable, match="moved away"):
+            await blobs.put(new_name(), b"2")
+        here.rmdir()
+        there.rename(here)
+        await blobs.put(new_name(), b"3")
+
+    asyncio.run(run())
+
+
 def test_a_store_that_comes_back_in_time_is_waited_for(seaweed: Seaweed) -> None:
     """A put and a get that begin while S3 refuses connections succeed when it is there again."""
 
