@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import socket
 from collections.abc import Mapping
+
+from msgspec import json
 
 from broker.messages import ASK, ENDED, LEFT, PUSHED
 from broker.mirror.mirror import Mirror
@@ -74,12 +75,12 @@ def listed(paths: list[str]) -> bytes:
     fitting: list[str] = []
     room = _LIST_MAX
     for path in paths:
-        room -= len(json.dumps(path)) + 2
+        room -= len(json.encode(path)) + 2
         if room < 0:
             fitting.append(f"and {len(paths) - len(fitting)} more")
             break
         fitting.append(path)
-    return json.dumps(fitting).encode()
+    return json.encode(fitting)
 
 
 def _let_go() -> None:

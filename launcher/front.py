@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
+
+from msgspec import json
 
 from broker import messages
 from launcher.inherited import announce
@@ -126,11 +127,11 @@ class Front:
             if message == messages.SERVING:
                 self._serving = True
             elif message.startswith(messages.PUSHED):
-                self._pending = json.loads(message[len(messages.PUSHED) :])
+                self._pending = _paths(message[len(messages.PUSHED) :])
                 if self._pending:
                     say(f"not pushed: {_shown(self._pending)}. {_KEPT}")
             elif message.startswith(messages.LEFT):
-                say(f"still to be pushed: {_shown(json.loads(message[len(messages.LEFT) :]))}")
+                say(f"still to be pushed: {_shown(_paths(message[len(messages.LEFT) :]))}")
             elif message.startswith(messages.FAILURE):
                 self._failed = True
                 say(message[len(messages.FAILURE) :].decode())
@@ -226,6 +227,10 @@ def _kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except OSError:
             pass  # it has ended, or is another user's now
+
+
+def _paths(told: bytes) -> list[str]:
+    return json.decode(told, type=list[str])
 
 
 def _shown(paths: list[str]) -> str:

@@ -20,7 +20,7 @@ LEVELS = [
     {"broker.namespace", "broker.mirror", "broker.progress"},
     {"broker.remotes"},
     {"broker.drive"},
-    {"broker.spinning"},
+    {"broker.spinning", "broker.linux"},
     {"broker.kernel"},
     {
         "broker.eager",

@@ -7,7 +7,6 @@ tells us is SIGURG, which is ignored by default, where SIGIO would end the proce
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import os
@@ -15,8 +14,9 @@ import signal
 import struct
 from collections.abc import Iterator
 
+from broker.linux import set_fsuid
+
 _FLOCK = struct.Struct("hhqqi4x")
-_LIBC = ctypes.CDLL(None)
 
 
 def has_writer(file: int) -> bool:
@@ -76,8 +76,8 @@ def _take_and_give_back(file: int, kind: int) -> None:
 @contextlib.contextmanager
 def _as_owner(file: int) -> Iterator[None]:
     """Let this thread, and no other, act as the file's owner (setfsuid(2))."""
-    own = _LIBC.setfsuid(os.fstat(file).st_uid)
+    own = set_fsuid(os.fstat(file).st_uid)
     try:
         yield
     finally:
-        _LIBC.setfsuid(own)
+        set_fsuid(own)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
 import stat
 from collections.abc import Collection, Iterator, Mapping
 
+from broker.linux import punch_hole
 from broker.remotes.protocol import Attributes, Changes
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 USER = b"user."
-_PUNCH_HOLE, _KEEP_SIZE = 2, 1
 _BLOCK_MOST = 1 << 20
-_LIBC = ctypes.CDLL(None)
 
 
 class Unplaceable(OSError):
@@ -83,15 +81,19 @@ def make_hole(file: int, size: int, mtime_ns: int) -> None:
     It is punched, so that nobody sees the file shorter meanwhile, where the file system knows how.
     """
     before = os.fstat(file)
-    if before.st_size != size or _LIBC.fallocate(file, _PUNCH_HOLE | _KEEP_SIZE, *_whole(size)) < 0:
+    if before.st_size != size or not _punched(file, size):
         os.ftruncate(file, 0)
         os.ftruncate(file, size)
     os.utime(file, ns=(before.st_atime_ns, mtime_ns))
 
 
-def _whole(size: int) -> tuple[ctypes.c_long, ctypes.c_long]:
-    """Offset and length beyond the end: the last block goes only if all of it is in the range."""
-    return ctypes.c_long(0), ctypes.c_long(size + _BLOCK_MOST)
+def _punched(file: int, size: int) -> bool:
+    """Beyond the end: the last block goes only if all of it is in the range."""
+    try:
+        punch_hole(file, size + _BLOCK_MOST)
+    except OSError:
+        return False
+    return True
 
 
 def reopen(node: int, flags: int) -> int:

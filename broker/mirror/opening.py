@@ -8,7 +8,6 @@ import errno
 import fcntl
 import itertools
 import os
-import random
 import stat
 import time
 from collections.abc import Callable
@@ -82,7 +81,7 @@ class Opening:
             if attempt >= _ATTEMPTS and time.monotonic() > give_up:
                 break
             self._lookup.distrust(path)
-            await asyncio.sleep(0 if attempt < _ATTEMPTS else random.uniform(0, 0.05))
+            await asyncio.sleep(0 if attempt < _ATTEMPTS else os.urandom(1)[0] / 5_000)
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     async def truncate(self, path: Path, act: Act, writer: Writer) -> int:

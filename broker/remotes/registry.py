@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from urllib.parse import unquote_to_bytes
 
 from broker.errors import SetupError
 from broker.remotes.file import FileRemote
@@ -19,7 +18,7 @@ Factory = Callable[[RemoteSettings], Remote]
 
 _ENCRYPTED = ("drive", "drive+http", "drive+https")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(.*)", re.DOTALL)
-_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _REASONS = {
     errno.ENOENT: "does not exist: create it, or mount the share that holds it",
     errno.ENOTDIR: "is not a directory: name the directory that holds the files",
@@ -106,9 +105,13 @@ def file_url_path(url: str) -> bytes:
         raise SetupError(f"{url}: the path is not absolute: write file:///path/of/directory")
     if b"?" in rest or b"#" in rest:
         raise SetupError(f"{url}: a file: URL has no query or fragment: write ? as %3F and # as %23")
-    if _BAD_ESCAPE.search(rest):
-        raise SetupError(f"{url}: % must be followed by two hexadecimal digits: write % itself as %25")
-    path = unquote_to_bytes(rest)
+    path = _ESCAPE.sub(lambda escape: _escaped(url, escape[1]), rest)
     if b"\0" in path:
         raise SetupError(f"{url}: no path has a NUL (%00): remove it")
     return path
+
+
+def _escaped(url: str, digits: bytes | None) -> bytes:
+    if digits is None:
+        raise SetupError(f"{url}: % must be followed by two hexadecimal digits: write % itself as %25")
+    return bytes.fromhex(digits.decode())
