@@ -23,8 +23,8 @@ _FREE_SHARE = 20
 _SLACK = 20
 """The share of the limit that goes beyond what has to, and that may be fetched between two looks."""
 _RESERVE = 256 << 10
-_LOOK = 30.0
-"""Seconds between two looks at the disk, which others fill too."""
+_FIRST, _LOOK = 1.0, 30.0
+"""Seconds until the first look, and between two looks at the disk, which others fill too."""
 _TRIES, _PAUSE = 250, 0.02
 """How often a session that needs room asks whether another has done with evicting, and the seconds in between."""
 
@@ -58,6 +58,8 @@ class Eviction:
         self._limits = limits
         self._stores: dict[str, Store] = {}
         self._fetched = 0
+        self._due = False
+        """Whether a first look is to come."""
         self._looking: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
 
@@ -66,7 +68,9 @@ class Eviction:
         self._stores[os.path.realpath(directory)] = store
 
     def start(self) -> None:
-        """Look from time to time from now on."""
+        """Look from time to time from now on, or once when all is over before: a program that begins needs the
+        processor more, as each mirror in the cache takes 2 ms."""
+        self._due = True
         self._watching = asyncio.ensure_future(self._watch())
 
     def fetched(self, size: int) -> None:
@@ -104,11 +108,18 @@ class Eviction:
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+        if self._due:
+            await self._look()
         for store in self._stores.values():
             with contextlib.suppress(OSError, sqlite3.Error):
                 await store.usage.save()
 
     async def _watch(self) -> None:
+        with contextlib.suppress(OSError):
+            async with self._alone(1, refill=True):
+                pass  # the reserve alone is there from the beginning
+        await asyncio.sleep(_FIRST)
+        self._due = False
         while True:
             await self._look()
             await asyncio.sleep(_LOOK)

@@ -423,6 +423,7 @@ async def test_no_look_outlives_the_session(cache: Cache, monkeypatch: pytest.Mo
         return 0
 
     monkeypatch.setattr(Eviction, "evict", evict)
+    monkeypatch.setattr("broker.mirror.eviction._FIRST", 0)
     async with cache.session(SIZE) as (_, eviction):
         eviction.start()
         first = await looks.get()
@@ -433,3 +434,13 @@ async def test_no_look_outlives_the_session(cache: Cache, monkeypatch: pytest.Mo
             await asyncio.sleep(0)
         assert ended == [first]
     assert ended == [first, second]
+
+
+async def test_a_short_session_looks_at_its_end(cache: Cache, memory: Memory) -> None:
+    """It leaves the cache within its limit, like one that has looked from time to time."""
+    await fill(memory, *NAMES)
+    async with cache.session(3 * ROOM) as (drive, eviction):
+        await read(drive, *NAMES)
+        eviction.start()
+    async with cache.session(SIZE) as (drive, _):
+        assert len(await held(drive, *NAMES)) < len(NAMES)
