@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
-
-from msgspec import Struct, field
 
 from launcher.say import FAILED, say
 from launcher.usage import UsageError
@@ -16,6 +15,7 @@ from launcher.usage import UsageError
 if TYPE_CHECKING:
     from broker.settings import Settings
     from launcher.serving import Serve
+    from launcher.words import Arguments
 
 HELP = """\
 Run any program with remote drives under path prefixes, for that program and its children only.
@@ -47,71 +47,8 @@ The exit status is that of CMD; 128+N when signal N ended it; 125 when seccomp-d
 126 when CMD cannot be run, 127 when it is not found; 74 when CMD succeeded but its files could not all be pushed.
 """
 
-_COMMANDS = ("exec", "check", "status", "sync")
 _DRIVE_COMMANDS = ("find", "fsck", "gc", "invite", "key", "register", "serve", "share", "unshare")
 """Each a module of launcher/commands with options of its own."""
-_WITH_VALUE = {"-p": "policy", "--policy": "policy", "-m": "mount", "--mount": "mount"}
-
-
-class Arguments(Struct):
-    """A command line, taken apart. `command` may also be ``help`` or ``version``."""
-
-    command: str
-    policy: str | None = None
-    mounts: list[str] = field(default_factory=list)
-    argv: list[str] = field(default_factory=list)
-    keep_running: bool = False
-
-
-def parse(words: Sequence[str]) -> Arguments:
-    """The options end at the first word that is none, or at ``--``: what follows is the program's. UsageError."""
-    if not words:
-        raise UsageError("no command")
-    if words[0] in ("-h", "--help", "help"):
-        return Arguments("help")
-    if words[0] == "--version":
-        return Arguments("version")
-    if words[0] not in _COMMANDS:
-        raise UsageError(f'unknown command "{words[0]}"')
-    arguments = Arguments(words[0])
-    rest = list(words[1:])
-    while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
-        if word == "--":
-            break
-        if word in ("-h", "--help"):
-            return Arguments("help")
-        if word == "--keep-running" and arguments.command == "exec":
-            arguments.keep_running = True
-            continue
-        name, value = _option(word, rest)
-        if name == "policy":
-            arguments.policy = value
-        else:
-            arguments.mounts.append(value)
-    arguments.argv = rest
-    if arguments.command == "exec" and not rest:
-        raise UsageError("exec needs a program to run")
-    if arguments.command != "exec" and rest:
-        raise UsageError(f'{arguments.command} takes no "{rest[0]}"')
-    return arguments
-
-
-def _option(word: str, rest: list[str]) -> tuple[str, str]:
-    """(name, value) of ``-p X``, ``-pX``, ``--policy X`` or ``--policy=X``."""
-    if word.startswith("--"):
-        key, attached, value = word.partition("=")
-    else:
-        key, value = word[:2], word[2:]
-        attached = value
-    if key not in _WITH_VALUE:
-        raise UsageError(f'unknown option "{word}"')
-    if not attached:
-        if not rest:
-            raise UsageError(f'"{word}" needs a value')
-        value = rest.pop(0)
-    return _WITH_VALUE[key], value
-
 
 Maintain = Callable[[str, "Settings"], int]
 """Runs `status` or `sync`; the exit status."""
@@ -140,6 +77,10 @@ def main(
     words = sys.argv[1:] if words is None else words
     if words and words[0] in _DRIVE_COMMANDS:
         return _drive(words[0], words[1:])
+    if words and words[0] == "exec":
+        gc.disable()  # what is made until the program runs stays: to look through it again and again takes 5 ms
+    from launcher.words import parse  # only now: it loads much
+
     try:
         arguments = parse(words)
     except UsageError as error:

@@ -13,8 +13,8 @@ from broker.table import TABLE
 from launcher.filter import FilterError, compiled, install
 from launcher.inherited import Inherited
 from launcher.say import FAILED, NOT_EXECUTABLE, NOT_FOUND, say
+from launcher.serving import GO
 
-GO = b"go"
 _SEARCH_ON = {errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}  # as glibc's execvp does
 
 

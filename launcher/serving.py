@@ -11,11 +11,12 @@ from collections.abc import Callable
 from broker.errors import SetupError
 from broker.messages import FAILURE, SERVING
 from broker.settings import Settings
-from launcher.program import GO
 from launcher.say import FAILED
 
 Serve = Callable[[Settings, int, Callable[[], None], socket.socket], None]
 """broker.session.serve: (settings, listener, ready, front)."""
+
+GO = b"go"
 
 
 class Serving:
@@ -26,7 +27,6 @@ class Serving:
 
     def run(self, settings: Settings, load: Callable[[], Serve]) -> int:
         """Load the session while the program's process builds its filter, and serve it. The exit status."""
-        gc.disable()  # what is made until the session is ready stays: to look through it again and again takes long
         try:
             serve = load()
             listener = self._receive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import traceback
@@ -9,10 +10,7 @@ from collections.abc import Callable, Sequence
 
 from broker.kernel import native
 from broker.settings import Settings
-from launcher.front import Front
 from launcher.inherited import Inherited, detach, pair
-from launcher.init import Init, adopt_orphans
-from launcher.program import become
 from launcher.say import FAILED
 from launcher.serving import Serve, Serving
 
@@ -21,7 +19,8 @@ def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve], *, k
     """Run `argv` with the drives of `settings`; the exit status for the caller to end with.
 
     `load` gives broker.session.serve. It is called in the broker's process, because that import is slow and starts
-    what must not be forked. `keep_running`: the program outlives a broker that dies.
+    what must not be forked. What only one of the others needs it loads itself too, while the broker is on its way.
+    `keep_running`: the program outlives a broker that dies.
     """
     inherited = Inherited.take()
     native.filter_cookie()  # drawn here, known to all
@@ -33,9 +32,13 @@ def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve], *, k
     front = os.getpid()
 
     def program() -> int:
+        from launcher.program import become
+
         return become(argv, listener_out, spare_out, inherited)
 
     def init() -> int:
+        from launcher.init import Init, adopt_orphans
+
         _close(to_front, listener_in, broker_of_init)  # not for the program to hold: it has to see the broker end
         adopt_orphans()
         pid = _fork(program)
@@ -53,9 +56,14 @@ def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve], *, k
         return Serving(to_front, listener_in).run(settings, load)
 
     broker_pid = _fork(broker)
+    from launcher.front import Front
+    from launcher.init import adopt_orphans
+
     _close(to_front, init_of_front, broker_of_init, init_of_broker, listener_out, listener_in, spare_out)
     detach(null=(0, 1), keep=(to_broker.fileno(), front_of_init.fileno(), spare_in.fileno()))
     adopt_orphans()  # init's, should it be killed
+    gc.freeze()
+    gc.enable()
     return Front(broker_pid, to_broker, front_of_init, spare_in, keep_running=keep_running).run()
 
 

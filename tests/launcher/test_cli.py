@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launcher import cli
-from launcher.cli import Arguments, UsageError, parse
+from launcher.usage import UsageError
+from launcher.words import Arguments, parse
 
 
 @pytest.mark.parametrize(
