@@ -34,6 +34,8 @@ VERSION = 1
 """Of the tables below. A change of them needs a step in migrations.py."""
 
 
+_ONLY = "only"
+"""Of an index in its `info`: the condition on the rows that are in it."""
 _CREATING = 0x5EC0
 """PostgreSQL's number for "the tables are being made": before there is a table, there is no row to lock."""
 
@@ -137,8 +139,7 @@ entries = Table(
     Column("signature", Bytes, nullable=False),
     sqlite_with_rowid=False,
 )
-_living = entries.c.child.is_not(None)
-Index("entries_child", entries.c.child, sqlite_where=_living, postgresql_where=_living)
+Index("entries_child", entries.c.child, info={_ONLY: entries.c.child.is_not(None)})
 
 chunks = Table(
     "chunks",
@@ -155,10 +156,8 @@ chunks = Table(
 )
 """`node` is no foreign key: it stays when the node has gone. `home` and `uploader` are unknown of a blob that was
 found without a row."""
-_referred = chunks.c.state == State.LIVE.value
-_passing = chunks.c.state != State.LIVE.value
-Index("chunks_node", chunks.c.node, chunks.c.id, sqlite_where=_referred, postgresql_where=_referred)
-Index("chunks_since", chunks.c.state, chunks.c.since_ns, sqlite_where=_passing, postgresql_where=_passing)
+Index("chunks_node", chunks.c.node, chunks.c.id, info={_ONLY: chunks.c.state == State.LIVE.value})
+Index("chunks_since", chunks.c.state, chunks.c.since_ns, info={_ONLY: chunks.c.state != State.LIVE.value})
 
 operations = Table(
     "operations",
@@ -235,9 +234,18 @@ def create(connection: Connection) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_CREATING)))
     if found_version(connection) is not None:
         return
+    _make_partial(connection.dialect)
     metadata.create_all(connection)
     row = {"id": 1, "version": VERSION, "server_id": os.urandom(16), "created_ns": now_ns()}
     connection.execute(insert(store).values(row))
+
+
+def _make_partial(dialect: Dialect) -> None:
+    """Not where the indices stand: SQLAlchemy loads all drivers of each database that has an argument there."""
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if _ONLY in index.info:
+                index.dialect_options[dialect.name]["where"] = index.info[_ONLY]
 
 
 def found_version(connection: Connection) -> int | None:
