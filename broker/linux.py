@@ -11,6 +11,7 @@ _INOTIFY_ADD_WATCH = 254
 _INOTIFY_RM_WATCH = 255
 _FALLOCATE = 285
 _INOTIFY_INIT1 = 294
+_SYNCFS = 306
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
 
 
@@ -22,6 +23,11 @@ def punch_hole(file: int, length: int) -> None:
 def set_fsuid(uid: int) -> int:
     """Let this thread, and no other, be `uid` for the file system (setfsuid(2)); who it was before."""
     return _call(_SETFSUID, uid)
+
+
+def syncfs(file: int) -> None:
+    """All that was written to the file system that `file` is on survives a power loss (syncfs(2))."""
+    _call(_SYNCFS, file)
 
 
 def inotify_init(flags: int) -> int:

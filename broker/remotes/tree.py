@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from broker.kernel import native
+from broker.linux import syncfs
 from broker.remotes import protocol
 from broker.remotes.listing import Listing
 from broker.remotes.nodes import (
@@ -34,7 +35,6 @@ _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _NODE = os.O_PATH | os.O_NOFOLLOW
 _FACCESSAT2, _AT_FDCWD, _AT_EACCESS = 439, -100, 0x200
 _FOLDER = os.O_PATH | os.O_DIRECTORY
-_SYNCFS = 306
 
 
 class Tree:
@@ -178,7 +178,7 @@ class Tree:
 
     def sync(self, path: Path) -> None:
         if not path:
-            native.call(native.AUDIT_ARCH_X86_64, _SYNCFS, (self._root.file(b""), 0, 0, 0, 0, 0), None)
+            syncfs(self._root.file(b""))
             return
         with self._folder(path) as (folder, name):
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)

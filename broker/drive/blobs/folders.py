@@ -8,13 +8,12 @@ import re
 import time
 
 from broker.drive.errors import Unreachable
-from broker.kernel import native
+from broker.linux import syncfs
 
 LEFTOVER_SECONDS = 24 * 3600.0
 """Age from which on nobody can still be writing a file."""
 
 _SETTLED_MOST = 100_000
-_SYNCFS = 306
 
 _LEFTOVER = re.compile(r"[0-9a-f]{32}#[0-9]+\Z")
 """obstore writes ``NAME#NUMBER`` and renames it."""
@@ -31,7 +30,7 @@ class Folder:
         """Objects, which never change."""
 
     def require(self) -> None:
-        """Unreachable when the folder is not there any more: obstore would make another one, away from its database."""
+        """Unreachable when the folder is not there any more: obstore would make another, away from its database."""
         try:
             moved = _node(self._path) != self._node
         except FileNotFoundError:
@@ -60,7 +59,7 @@ class Folder:
         """The same of all objects, by syncfs(2)."""
         folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            native.call(native.AUDIT_ARCH_X86_64, _SYNCFS, (folder, 0, 0, 0, 0, 0))
+            syncfs(folder)
         finally:
             os.close(folder)
 
