@@ -30,13 +30,19 @@ def run(words: Sequence[str]) -> int:
     arguments = parser.parse_args(words)
     grace = _seconds(arguments.grace)
 
+    from broker.drive.errors import StoreFull
     from broker.drive.metadata.collection import collect
 
     async def collected(database: Database, blobs: BlobStore) -> Collected:
         return await collect(database, blobs, grace)
 
     async def embedded(client: Client, database: Database, blobs: BlobStore) -> Collected:
-        return await collect(database, blobs, grace)
+        try:
+            return await collect(database, blobs, grace)
+        except StoreFull:
+            if not client.core.spend():
+                raise
+            return await collect(database, blobs, grace)
 
     if is_servers(arguments):
         done = asyncio.run(with_servers_store(arguments, collected))

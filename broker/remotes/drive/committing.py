@@ -8,7 +8,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from broker.drive.errors import DriveError, EntryChanged, EpochChanged
+from broker.drive.errors import DriveError, EntryChanged, EpochChanged, StoreFull
 from broker.drive.metadata.protocol import Change, Commit, Committed, MetadataStore, PutEntry, PutNode
 from broker.drive.records import OperationId
 from broker.remotes.drive.guard import of_node
@@ -27,15 +27,23 @@ def new_operation() -> OperationId:
 class Commits:
     """Commits to one store, remembering what became of them."""
 
-    def __init__(self, store: MetadataStore, memory: Memory) -> None:
+    def __init__(self, store: MetadataStore, memory: Memory, spend: Callable[[], bool]) -> None:
+        """`spend` frees what was put by for the day that the store is full; whether there was anything."""
         self._store = store
         self._memory = memory
+        self._spend = spend
 
     async def commit(
         self, *changes: Change, durable: bool = False, operation: OperationId | None = None
     ) -> Committed:
-        """Make `changes` together, or none of them."""
-        committed = await self._store.commit(Commit(operation or new_operation(), changes, durable))
+        """Make `changes` together, or none of them. What only removes names is made of a full store as well."""
+        commit = Commit(operation or new_operation(), changes, durable)
+        try:
+            committed = await self._store.commit(commit)
+        except StoreFull:
+            if not all(map(_removes, changes)) or not self._spend():
+                raise
+            committed = await self._store.commit(commit)
         for change in changes:
             match change:
                 case PutEntry(entry):
@@ -43,6 +51,10 @@ class Commits:
                 case PutNode(node):
                     self._memory.saw(*of_node(node))
         return committed
+
+
+def _removes(change: Change) -> bool:
+    return isinstance(change, PutEntry) and change.entry.child is None
 
 
 async def retried(attempt: Callable[[], Awaitable[_T]], *others: type[DriveError]) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from broker.drive.blobs.protocol import BlobStore
 from broker.drive.metadata.protocol import MetadataStore
@@ -23,14 +24,23 @@ _FLUSHED_AFTER = 2.0
 class Core:
     """Built once for each session and drive; closed with `close`."""
 
-    def __init__(self, store: MetadataStore, blobs: BlobStore, memory: Memory, *, shared: bool = False) -> None:
-        """`shared`: other users can have a part in it."""
+    def __init__(
+        self,
+        store: MetadataStore,
+        blobs: BlobStore,
+        memory: Memory,
+        *,
+        shared: bool = False,
+        spend: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`shared`: other users can have a part in it. `spend` as for `Commits`."""
         self.store = store
         self.memory = memory
         self.guard = Guard(memory)
         self.walk = Walk(store, self.guard)
         self.bodies = Bodies()
-        self.commits = Commits(store, memory)
+        self.spend = spend
+        self.commits = Commits(store, memory, spend)
         self.names = Names(self.commits, self.walk, store if shared else None)
         self.transfers = Transfers(blobs)
         self.reading = Reading(store, self.transfers)

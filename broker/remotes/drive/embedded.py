@@ -15,6 +15,7 @@ from broker.drive.format.identity import Identity, new_identity, valid_user_name
 from broker.drive.keyring import KeyringError, create_key_file, load_identity
 from broker.drive.metadata.store import SqlStore, open_store
 from broker.drive.passphrases import Passphrases
+from broker.drive.reserve import Reserve
 from broker.private import make_private
 from broker.remotes.drive.clients import Client, Owning
 from broker.remotes.drive.core import Core
@@ -37,7 +38,10 @@ def open_embedded(where: Embedded, environ: Mapping[str, str]) -> Client:
                 asyncio.run(_create(where))
     identity = load_identity(where.key, Passphrases(environ, where.passphrase_file).existing)
     store = asyncio.run(_open(where, identity))
-    core = Core(store.for_user(identity.user_id), open_blobs(where.blobs), Memory(where.memory))
+    reserve = Reserve(where.folder)
+    reserve.fill()
+    blobs, memory = open_blobs(where.blobs), Memory(where.memory)
+    core = Core(store.for_user(identity.user_id), blobs, memory, spend=reserve.spend)
     root = home_of(core.walk, identity)
 
     async def room() -> Space:
