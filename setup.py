@@ -1,4 +1,4 @@
-"""Builds the native part: the two Cython modules and the static helper that runs scripts."""
+"""Builds the native part: the Cython modules and the static helper that runs scripts."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 KERNEL = Path("broker/kernel")
-SOURCES = KERNEL / "src"
-HEADERS = [str(header) for header in sorted(SOURCES.glob("*.h"))]
+MIRROR = Path("broker/mirror")
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -27,12 +26,13 @@ HELPER_FLAGS = (
 )
 
 
-def extension(name: str, *parts: str) -> Extension:
+def extension(package: Path, name: str, *parts: str) -> Extension:
+    """The module `name` of a package, with `parts` of its src/."""
     return Extension(
-        f"broker.kernel.{name}",
-        [str(KERNEL / f"{name}.pyx"), *(str(SOURCES / f"{part}.c") for part in parts)],
-        include_dirs=[str(KERNEL)],
-        depends=[*HEADERS, str(KERNEL / f"{name}.pxd")],
+        ".".join([*package.parts, name]),
+        [str(package / f"{name}.pyx"), *(str(package / "src" / f"{part}.c") for part in parts)],
+        include_dirs=[str(package)],
+        depends=[str(header) for pattern in ("*.pxd", "src/*.h") for header in sorted(package.glob(pattern))],
         extra_compile_args=["-O2", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden", "-g0"],
         extra_link_args=["-lpthread"],
     )
@@ -52,14 +52,17 @@ class BuildNative(build_ext):
 
 EXTENSIONS = [
     extension(
+        KERNEL,
         "native",
         *("notification", "asking", "tracee", "descriptor", "status", "perform", "redirect", "spin", "elf", "memory"),
     ),
     extension(
+        KERNEL,
         "lane",
         *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "elf", "signals"),
         *("warm", "judge", "answers", "deferred", "lane", "threads"),
     ),
+    extension(MIRROR, "making", "place"),
 ]
 
 setup(

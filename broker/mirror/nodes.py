@@ -9,6 +9,7 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 
 from broker.linux import punch_hole
+from broker.mirror import making
 from broker.remotes.protocol import Attributes, Changes
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
@@ -25,44 +26,18 @@ def make(real: bytes, attributes: Attributes, *, owners: bool) -> int:
 
     `owners`: it is given the remote's owner as well.
     """
-    kind = stat.S_IFMT(attributes.mode)
-    if kind == stat.S_IFREG:
-        return _make_regular(real, attributes, owners)
-    if kind == stat.S_IFDIR:
-        os.mkdir(real, 0o700)
-    elif kind == stat.S_IFLNK:
-        os.symlink(attributes.target or b"", real)
-    else:
-        try:
-            os.mknod(real, kind | 0o600, attributes.rdev)
-        except PermissionError as error:
-            raise Unplaceable(error.errno, error.strerror) from None
-    dress(real, attributes, owners=owners)
-    return os.lstat(real).st_ino
+    (made,) = making.place(making.AT_FDCWD, [(real, attributes)], owners, 0)
+    if made < 0:
+        kind = Unplaceable if is_unplaceable(made, attributes) else OSError
+        raise kind(-made, os.strerror(-made), real)
+    return made
 
 
-def _make_regular(real: bytes, attributes: Attributes, owners: bool) -> int:
-    """All by its descriptor: of 10,000 names in a folder, each look at the path would be felt."""
-    mode = stat.S_IMODE(attributes.mode) & ~SET_ID
-    file = os.open(real, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        status = os.fstat(file)
-        if attributes.size:
-            os.ftruncate(file, attributes.size)
-        uid, gid = attributes.uid, attributes.gid
-        if owners and uid is not None and gid is not None and (uid, gid) != (status.st_uid, status.st_gid):
-            os.fchown(file, uid, gid)
-        if stat.S_IMODE(status.st_mode) != mode:  # the umask, or a default ACL
-            os.fchmod(file, mode)
-        os.utime(file, ns=(attributes.atime_ns, attributes.mtime_ns))
-    except OSError as error:
-        os.unlink(real)
-        if error.errno == errno.EFBIG:
-            raise Unplaceable(error.errno, error.strerror) from None
-        raise
-    finally:
-        os.close(file)
-    return status.st_ino
+def is_unplaceable(made: int, attributes: Attributes) -> bool:
+    """Whether this negative errno says that the cache can hold no such node."""
+    if attributes.is_regular:
+        return made == -errno.EFBIG
+    return not (attributes.is_directory or attributes.is_symlink) and made in (-errno.EPERM, -errno.EACCES)
 
 
 def dress(real: bytes, attributes: Attributes, *, owners: bool) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import stat
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
-from broker.mirror import leases
+from broker.mirror import leases, making
 from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import SET_ID, Unplaceable
@@ -18,9 +19,6 @@ from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, parent_of
 from broker.remotes.protocol import Attributes, Capabilities, Entry
-
-_TOGETHER = 32
-"""Placeholders that are made before a program's call has its turn."""
 
 
 class Placing:
@@ -118,26 +116,20 @@ class Placing:
 
     def _create_all(self, path: Path, entries: Sequence[Entry]) -> dict[bytes, Record]:
         """What to put on record of each name. What cannot have one is left out, rather than the folder with it."""
-        records = {}
-        for start in range(0, len(entries), _TOGETHER):
-            some = {entry.name: entry.attributes for entry in entries[start : start + _TOGETHER]}
-            for name, ino in self._tree.fill(path, some).items():
-                records[name] = record_of(ino, some[name], hydrated=not some[name].is_regular)
-        return records
+        nodes = {entry.name: entry.attributes for entry in entries}
+        return {
+            name: record_of(ino, attributes, hydrated=not attributes.is_regular)
+            for name, ino in self._tree.fill(path, list(nodes.items())).items()
+            for attributes in (nodes[name],)
+        }
 
 
 def _missing(folder: int, records: Mapping[bytes, Record]) -> list[Record]:
     """Those whose node does not have that name in the folder any more, as far as its mode lets us know."""
-    return [record for name, record in records.items() if not _has(folder, name, record.ino)]
-
-
-def _has(folder: int, name: bytes, ino: int) -> bool:
-    try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == ino
-    except FileNotFoundError:
-        return False
-    except PermissionError:
-        return True
+    found = making.inodes(folder, list(records))
+    return [
+        record for record, ino in zip(records.values(), found, strict=True) if ino not in (record.ino, -errno.EACCES)
+    ]
 
 
 def record_of(

@@ -8,13 +8,14 @@ import fcntl
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
+from broker.mirror import making
 from broker.mirror.nodes import (
     SET_ID,
-    Unplaceable,
     dress,
     get_xattrs,
+    is_unplaceable,
     lending,
     make,
     make_hole,
@@ -28,6 +29,8 @@ from broker.remotes.renaming import exchange
 
 GONE = FileNotFoundError, NotADirectoryError
 """What a path of the tree gives when a folder on its way is no longer there, or no folder any more."""
+_TOGETHER, _TURN = 256, 1e-3
+"""Placeholders, and seconds, before a program's call has its turn."""
 
 
 class Tree:
@@ -44,7 +47,7 @@ class Tree:
         self.root = os.fsencode(os.path.realpath(os.path.join(directory, "tree")))
         self.staging = os.fsencode(os.path.realpath(os.path.join(directory, "staging")))
         self.root_fd = os.open(self.root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._prefix = b"/proc/self/fd/%d" % self.root_fd
+        self._prefix = _by(self.root_fd)
         self._owners = owners
         self._mutex = threading.Lock()
 
@@ -80,7 +83,7 @@ class Tree:
 
     def names(self, path: Path) -> dict[bytes, int]:
         """The names in a folder with their inode numbers."""
-        with self._folder(path) as real, os.scandir(real) as entries:
+        with self._folder(path) as file, os.scandir(_by(file)) as entries:
             return {entry.name: entry.inode() for entry in entries}
 
     def open(self, path: Path, flags: int) -> int:
@@ -97,14 +100,21 @@ class Tree:
         with self._beneath(path) as real:
             return make(real, attributes, owners=self._owners)
 
-    def fill(self, folder: Path, nodes: Mapping[bytes, Attributes]) -> dict[bytes, int]:
+    def fill(self, folder: Path, nodes: Sequence[tuple[bytes, Attributes]]) -> dict[bytes, int]:
         """Make placeholders for names of one folder, which keeps its times; their inode numbers. What is there
         already, or cannot be, is left out."""
-        made = {}
-        with self.keeping_times(folder) as real:
-            for name, attributes in nodes.items():
-                with contextlib.suppress(FileExistsError, Unplaceable):
-                    made[name] = make(real + b"/" + name, attributes, owners=self._owners)
+        made: dict[bytes, int] = {}
+        tried = 0
+        while tried < len(nodes):
+            some = nodes[tried : tried + _TOGETHER]
+            with self.keeping_times(folder) as file:
+                inos = making.place(file, some, self._owners, _TURN)
+            for (name, attributes), ino in zip(some, inos, strict=False):  # those that there was time for
+                if ino > 0:
+                    made[name] = ino
+                elif ino != -errno.EEXIST and not is_unplaceable(ino, attributes):
+                    raise OSError(-ino, os.strerror(-ino), join(folder, name))
+            tried += len(inos)
         return made
 
     def replace(self, path: Path, attributes: Attributes, twin: Path | None = None) -> int:
@@ -201,20 +211,21 @@ class Tree:
             os.close(pin)
 
     @contextlib.contextmanager
-    def keeping_times(self, folder: Path) -> Iterator[bytes]:
-        """For changes of a folder's names that are ours alone: they do not show in its times. A path to the folder.
+    def keeping_times(self, folder: Path) -> Iterator[int]:
+        """For changes of a folder's names that are ours alone: they do not show in its times. The open folder.
 
         Placeholders are made on threads; the mutex keeps a program's own change from falling in between. A folder
         that denies them to its owner allows them meanwhile, to one session at a time. Never wait in this context.
         """
-        with self._mutex, self._folder(folder) as real, contextlib.ExitStack() as stack:
+        with self._mutex, self._folder(folder) as file, contextlib.ExitStack() as stack:
+            real = _by(file)
             if not os.access(real, os.W_OK | os.X_OK, effective_ids=True):
                 stack.enter_context(self._alone_with_modes())
                 mode = stat.S_IMODE(os.stat(real).st_mode)
                 os.chmod(real, mode | stat.S_IWUSR | stat.S_IXUSR)
                 stack.callback(os.chmod, real, mode)
             before = os.stat(real)
-            yield real
+            yield file
             os.utime(real, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     def prune(self, path: Path, inos: Collection[int]) -> None:
@@ -226,7 +237,8 @@ class Tree:
                 remove_known(real, inos)
 
     def _prune_below(self, path: Path, inos: Collection[int]) -> None:
-        with self._folder(path) as real:
+        with self._folder(path) as file:
+            real = _by(file)
             mode = stat.S_IMODE(os.stat(real).st_mode)
             os.chmod(real, mode | stat.S_IRWXU)
             try:
@@ -283,7 +295,7 @@ class Tree:
 
     def name_of(self, file: int) -> Path | None:
         """Where an open file is by now; None if the name that it was opened by is gone, or another's."""
-        path = self.relative(os.readlink(b"/proc/self/fd/%d" % file))
+        path = self.relative(os.readlink(_by(file)))
         status = self.lstat(path) if path is not None else None
         return path if status is not None and status.st_ino == os.fstat(file).st_ino else None
 
@@ -325,18 +337,17 @@ class Tree:
         if not folder:
             yield self.real(path)
             return
-        with self._folder(folder) as real:
-            yield real + b"/" + name
+        with self._folder(folder) as file:
+            yield _by(file) + b"/" + name
 
     @contextlib.contextmanager
-    def _folder(self, path: Path) -> Iterator[bytes]:
-        """A path to a folder through a descriptor of it, which no symlink has led to."""
+    def _folder(self, path: Path) -> Iterator[int]:
+        """A descriptor of a folder, which no symlink has led to."""
         file = os.open(self.real(path), os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            real = b"/proc/self/fd/%d" % file
-            if self.relative(os.readlink(real)) != path:
+            if self.relative(os.readlink(_by(file))) != path:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-            yield real
+            yield file
         finally:
             os.close(file)
 
@@ -353,3 +364,8 @@ class Tree:
             yield
         finally:
             os.close(file)
+
+
+def _by(file: int) -> bytes:
+    """A path to what is open."""
+    return b"/proc/self/fd/%d" % file

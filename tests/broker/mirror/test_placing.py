@@ -18,6 +18,7 @@ from remotes.memory import ALL, Memory
 from remotes.plans import Plan
 
 from broker.errors import errno_of
+from broker.mirror import making
 from broker.mirror.records import Record
 from broker.remotes.protocol import Attributes, BadAnswer, Changes, Entry, Version
 
@@ -203,10 +204,12 @@ async def test_what_the_cache_cannot_hold_is_left_out(drives: Drives, monkeypatc
     """A device, for a user who may make none, and a file beyond the file system's limit: the rest of the folder is
     there, and these names are not."""
 
-    def refuse(*_: object) -> None:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    place = making.place
 
-    monkeypatch.setattr(os, "mknod", refuse)
+    def without_privilege(folder: int, nodes: Sequence[Any], owners: bool, seconds: float) -> list[int]:
+        return [-errno.EPERM] if stat.S_ISCHR(nodes[0][1].mode) else place(folder, nodes[:1], owners, seconds)
+
+    monkeypatch.setattr(making, "place", without_privilege)
     remote = Lying()
     remote.entries = [
         entry(b"a"),
