@@ -30,11 +30,11 @@ class NodeKeys:
     @cached_property
     def commitment(self) -> bytes:
         """Stands beside the node in the clear and tells a wrong read key from damage."""
-        return expand(self.read, b"commitment")
+        return commitment(self.read)
 
     @cached_property
     def body_cipher(self) -> AESGCM:
-        return cipher(self.read, b"body")
+        return body_cipher(self.read)
 
     @cached_property
     def entry_cipher(self) -> AESGCM:
@@ -63,6 +63,16 @@ class NodeKeys:
         if self.seed is None:
             raise Denied("only the keys for reading are there")
         return self.seed
+
+
+def commitment(read: bytes) -> bytes:
+    """Of a read key: see `NodeKeys.commitment`."""
+    return expand(read, b"commitment")
+
+
+def body_cipher(read: bytes) -> AESGCM:
+    """What a node's body is sealed with."""
+    return cipher(read, b"body")
 
 
 def node_keys(read: bytes, seed: bytes) -> NodeKeys:

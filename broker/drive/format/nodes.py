@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import stat
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec.structs import replace
 
 from broker.drive.errors import Damaged, Malformed, Tampered, WrongKey
 from broker.drive.format.bodies import Body, decode_body, encode_body
 from broker.drive.format.commits import node_is_signed, signed_part
-from broker.drive.format.keys import NodeKeys
+from broker.drive.format.keys import NodeKeys, body_cipher, commitment
 from broker.drive.format.places import node_place
 from broker.drive.format.sealing import seal, unseal
 from broker.drive.records import SEALED_MAX, Kind, Node, NodeId
@@ -38,10 +39,19 @@ def open_node(node: Node, keys: NodeKeys, *, verify: bool) -> Body:
     """
     if verify:
         check_node(node, keys)
+    return _open(node, keys.read, keys.body_cipher)
+
+
+def open_listed(node: Node, read: bytes) -> Body:
+    """What a node says under that read key, unverified: for listings, which make no `NodeKeys` of it."""
+    return _open(node, read, body_cipher(read))
+
+
+def _open(node: Node, read: bytes, box: AESGCM) -> Body:
     try:
-        body = decode_body(unseal(keys.body_cipher, b"node" + node_place(node), node.body))
+        body = decode_body(unseal(box, b"node" + node_place(node), node.body))
     except Damaged:
-        _check_commitment(node, keys)
+        _check_commitment(node, read)
         raise
     if stat.S_ISDIR(body.mode) != (node.kind is Kind.FOLDER):
         raise Tampered("a folder is said to be a file, or a file a folder")
@@ -50,11 +60,11 @@ def open_node(node: Node, keys: NodeKeys, *, verify: bool) -> Body:
 
 def check_node(node: Node, keys: NodeKeys) -> None:
     """WrongKey if the node is under other keys; Tampered unless a writer of it has signed it."""
-    _check_commitment(node, keys)
+    _check_commitment(node, keys.read)
     if node.verify_key != keys.verify or not node_is_signed(node):
         raise Tampered("no writer of it has signed this version")
 
 
-def _check_commitment(node: Node, keys: NodeKeys) -> None:
-    if node.commitment != keys.commitment:
+def _check_commitment(node: Node, read: bytes) -> None:
+    if node.commitment != commitment(read):
         raise WrongKey("it is under another key: its keys have been changed")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from broker.drive.format.entries import open_name
+from broker.drive.format.nodes import open_listed
 from broker.drive.metadata.protocol import Listed
 from broker.drive.records import Token
 from broker.remotes.drive.core import Core
@@ -23,12 +25,10 @@ async def listed_page(core: Core, folder: Held, after: Token | None) -> Listed:
     )
 
 
-def opened_page(core: Core, folder: Held, listed: Listed) -> Sequence[Entry]:
+def opened_page(folder: Held, listed: Listed) -> Sequence[Entry]:
     """One page of a listing. What cannot be opened is an error of the whole: nothing is left out silently."""
-    reader = Held(folder.stored, folder.keys.for_reading)  # the seeds of 100,000 nodes are of no use here
     entries = []
     for entry, stored in listed.entries:
-        opened = core.walk.open(reader, entry, verify=False)
-        held = Held(stored, opened.keys)
-        entries.append(Entry(opened.name, attributes_of(stored, core.bodies.open(held, verify=False))))
+        name, read, _ = open_name(entry, folder.keys)
+        entries.append(Entry(name, attributes_of(stored, open_listed(stored.node, read))))
     return entries

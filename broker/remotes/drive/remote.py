@@ -68,7 +68,7 @@ class DriveRemote:
         while True:
             with self._said(path):
                 listed = await listed_page(self._core, folder, after)
-                entries = await self._core.transfers.on_thread(opened_page, self._core, folder, listed)
+                entries = await self._core.transfers.on_thread(opened_page, folder, listed)
             if entries:
                 yield entries
             after = listed.after
