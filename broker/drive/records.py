@@ -50,7 +50,7 @@ class Chunk(Struct, frozen=True):
     size: int
 
 
-class Node(Struct, frozen=True):
+class Node(Struct, frozen=True, gc=False):
     """One version of a node. All bytes but those said otherwise are opaque to the store."""
 
     id: NodeId
@@ -71,7 +71,7 @@ class Node(Struct, frozen=True):
     """Whether content is kept beside the node (fetched by `MetadataStore.inline`)."""
 
 
-class StoredNode(Struct, frozen=True):
+class StoredNode(Struct, frozen=True, gc=False):
     """A node with what only the store knows of it."""
 
     node: Node
@@ -85,7 +85,7 @@ class StoredNode(Struct, frozen=True):
     """When that was last, by the store's clock, in ns since 1970."""
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One name in a folder. `child` is None for a tombstone, which only keeps the version."""
 
     parent: NodeId

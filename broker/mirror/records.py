@@ -15,7 +15,7 @@ from broker.mirror.vouching import Shown
 from broker.remotes.protocol import Version
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, gc=False):
     """One node as last agreed with the remote. Without a record, nothing is known of an inode."""
 
     ino: int

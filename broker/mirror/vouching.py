@@ -9,7 +9,7 @@ from msgspec import Struct
 from broker.remotes.paths import Path
 
 
-class Shown(Struct, frozen=True):
+class Shown(Struct, frozen=True, gc=False):
     """Corrections to stat(2): None where the mirror's node has it right."""
 
     nlink: int | None = None

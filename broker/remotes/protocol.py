@@ -137,7 +137,7 @@ class Capabilities(Struct, frozen=True):
     time_resolution_ns: int = 1
 
 
-class Attributes(Struct, frozen=True):
+class Attributes(Struct, frozen=True, gc=False):
     """One node of a remote as it is now. Sizes in bytes, times in ns since 1970, blocks of 512 bytes."""
 
     version: Version
@@ -167,7 +167,7 @@ class Attributes(Struct, frozen=True):
         return stat.S_ISLNK(self.mode)
 
 
-class Entry(Struct, frozen=True):
+class Entry(Struct, frozen=True, gc=False):
     """One name in a listing."""
 
     name: bytes
