@@ -31,7 +31,7 @@ class Guard:
             with self._memory.watching() as before:
                 answer = await ask()
             found = list(versions(answer))
-            self._memory.load(thing for thing, _ in found)
+            self._memory.load(found)
             overtaken = self._memory.newer(found)
             old = any(version < before.get(thing, self._memory.known(thing)) for thing, version in overtaken)
             if old and number > 0:

@@ -11,6 +11,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import chain
 
 from broker.drive.records import Entry, Node, NodeId, Token
 
@@ -51,25 +53,27 @@ class Memory:
         self._lock = threading.Lock()
         self._database = _open(path) if path else None
 
-    def load(self, things: Iterable[bytes]) -> None:
-        """Have what the disk knows of `things` in memory, before the store is asked for many of them."""
+    def load(self, versions: Versions) -> None:
+        """Have what the disk knows of these things in memory. Of most it knows the same version, and has nothing to
+        say."""
         if self._database is None:
             return
         if len(self._known) > _KEPT:
             self.flush()
             self._known.clear()
-        missing = [thing for thing in things if thing not in self._known]
+        missing = [pair for pair in versions if pair[0] not in self._known]
         with self._lock:
             for start in range(0, len(missing), _TOGETHER):
                 some = missing[start : start + _TOGETHER]
-                marks = ",".join("?" * len(some))
-                found = self._database.execute(f"SELECT thing, version FROM seen WHERE thing IN ({marks})", some)
-                self._known |= dict.fromkeys(some, 0) | dict(found.fetchall())
+                asked = list(chain.from_iterable(some))
+                otherwise = self._database.execute(_otherwise(len(some)), asked).fetchall()
+                self._known.update(some)
+                self._known.update(otherwise)
 
     def known(self, thing: bytes) -> int:
         """The highest version that was seen, 0 for something new."""
         if thing not in self._known:
-            self.load([thing])
+            self.load([(thing, 0)])
         return self._known.get(thing, 0)
 
     def newer(self, versions: Versions) -> list[tuple[bytes, int]]:
@@ -130,6 +134,16 @@ class Memory:
             database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
+
+
+@cache
+def _otherwise(count: int) -> str:
+    """Of so many things, each with a version, what the disk knows of those of which it knows another."""
+    return f"""
+        WITH asked (thing, version) AS (VALUES {", ".join(["(?, ?)"] * count)})
+        SELECT asked.thing, ifnull(seen.version, 0) FROM asked LEFT JOIN seen USING (thing)
+        WHERE seen.version IS NOT asked.version
+    """
 
 
 def forget(path: str) -> bool:
