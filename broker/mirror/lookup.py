@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
+from broker.mirror.ahead import ahead
 from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, agrees, record_of, same
 from broker.mirror.records import Record
@@ -295,9 +296,10 @@ class Lookup:
         token = self._generation.folder(path)
         seen: set[bytes] = set()
         before = await asyncio.to_thread(self._tree.names, path)
-        async for page in self._remote.list(path):
-            seen.update(entry.name for entry in page)
-            await self._agree_page(path, page, before, token)
+        async with ahead(self._remote.list(path)) as pages:
+            async for page in pages:
+                seen.update(entry.name for entry in page)
+                await self._agree_page(path, page, before, token)
         for name in await asyncio.to_thread(self._tree.names, path):
             if name not in seen:
                 await self._agree(join(path, name), None, token)
