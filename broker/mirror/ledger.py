@@ -7,8 +7,9 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import TypeVar
 
 from broker.mirror.database import COLUMNS, connect, is_damage, suspect, tidy
@@ -20,13 +21,14 @@ from broker.mirror.vouching import NoVouch, Vouch
 from broker.pools import pool
 
 Result = TypeVar("Result")
+_Item = TypeVar("_Item")
 
 _MARKS = ", ".join("?" for _ in COLUMNS.split(", "))
 _REPLACE = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in COLUMNS.split(", "))
 _ATTEMPTS = 4
 """How often records are read anew because another session changed some meanwhile, before they are not kept."""
 _BATCH = 500
-"""Inode numbers in one query: below SQLite's limit on variables."""
+"""Inode numbers in one query, or records in one statement: below SQLite's limit on variables."""
 _SMALL = 16
 """Records that are read or written at once: a commit without a sync takes less than to wake a thread."""
 _KNOWN_MOST = 100_000
@@ -223,10 +225,8 @@ class Ledger:
         return await self._change(work)
 
     async def _insert(self, otherwise: str, records: Sequence[Record]) -> None:
-        statement = f"INSERT INTO node ({COLUMNS}) VALUES ({_MARKS}) {otherwise}"
-
         def work(database: sqlite3.Connection) -> Known:
-            if database.executemany(statement, map(row_of, records)).rowcount == len(records):
+            if sum(_write(database, otherwise, some) for some in _batches(records)) == len(records):
                 return {record.ino: record for record in records}
             return {**_select(database, [record.ino for record in records])}
 
@@ -275,13 +275,23 @@ class Ledger:
 
 def _select(database: sqlite3.Connection, inos: Sequence[int]) -> dict[int, Record]:
     found: dict[int, Record] = {}
-    for start in range(0, len(inos), _BATCH):
-        batch = inos[start : start + _BATCH]
+    for batch in _batches(inos):
         marks = ", ".join("?" * len(batch))
         for row in database.execute(f"SELECT {COLUMNS} FROM node WHERE ino IN ({marks})", batch):
             record = record_of_row(row)
             found[record.ino] = record
     return found
+
+
+def _write(database: sqlite3.Connection, otherwise: str, records: Sequence[Record]) -> int:
+    """How many have been written; by one statement, which runs to its end without the interpreter lock."""
+    rows = ", ".join([f"({_MARKS})"] * len(records))
+    values = list(chain.from_iterable(map(row_of, records)))
+    return database.execute(f"INSERT INTO node ({COLUMNS}) VALUES {rows} {otherwise}", values).rowcount
+
+
+def _batches(all_of_them: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    return (all_of_them[start : start + _BATCH] for start in range(0, len(all_of_them), _BATCH))
 
 
 def _delete(database: sqlite3.Connection, inos: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from broker.mirror.trust import Trust
 from broker.remotes.paths import Path, folders_above, join, parent_of
 from broker.remotes.protocol import Attributes, Entry, NotADirectory, NotFound, Remote
 
-_TOGETHER = 256
+_TOGETHER = 500
 """Names of a listed folder that are placed and put on record before others may change some there."""
 _MISSES_LEAST, _MISSES_SHARE = 8, 20
 """Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
