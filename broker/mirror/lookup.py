@@ -7,24 +7,19 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 
-from broker.mirror.ahead import ahead
+from broker.mirror.agreeing import Agreeing
+from broker.mirror.holding import Holding
 from broker.mirror.ledger import Ledger
-from broker.mirror.placing import Placing, agrees, record_of, same
-from broker.mirror.records import Record
+from broker.mirror.listing import Listing
+from broker.mirror.placing import Placing, record_of
 from broker.mirror.shared import Generation, Locks
-from broker.mirror.tree import GONE, Tree
+from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
-from broker.remotes.paths import Path, folders_above, join, parent_of
-from broker.remotes.protocol import Attributes, Entry, NotADirectory, NotFound, Remote
-
-_TOGETHER = 500
-"""Names of a listed folder that are placed and put on record before others may change some there."""
-_MISSES_LEAST, _MISSES_SHARE = 8, 20
-"""Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
-_FOLDERS_MOST = 100_000
-"""Folders of which that is counted; beyond it, it begins anew for all."""
+from broker.remotes.paths import Path, folders_above, parent_of
+from broker.remotes.protocol import Attributes, Remote
 
 
 class Lookup:
@@ -44,16 +39,15 @@ class Lookup:
         trust: Trust,
         placing: Placing,
     ) -> None:
-        self._remote = remote
         self._tree = tree
         self._ledger = ledger
         self._locks = locks
         self._generation = generation
         self._trust = trust
-        self._misses: dict[Path, tuple[int, int]] = {}
-        """Of a listed folder: names asked for singly since, and all names."""
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
-        self._placing = placing
+        self._holding = Holding(tree, ledger, locks)
+        self._agreeing = Agreeing(remote, tree, ledger, locks, generation, trust, placing, self._holding)
+        self._listing = Listing(remote, tree, ledger, locks, generation, trust, placing, self._agreeing)
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:
         """lstat(2) of the mirror's node at `path`, validated since then (default: within the ttl)."""
@@ -61,7 +55,7 @@ class Lookup:
             if not self._trust.trusts(path):
                 if path:
                     await self.look(b"")  # no name of a path is the root's, but all ways lead through its mode
-                if path and self._worth_listing(parent_of(path)):
+                if path and self._listing.is_worth_it(parent_of(path)):
                     await self.listing(parent_of(path))
                 else:
                     await self._once("look", path, self._validate)
@@ -74,7 +68,7 @@ class Lookup:
     async def listing(self, path: Path, since: float | None = None) -> None:
         """Make the names in the mirror's folder those of the remote's, each with its placeholder."""
         if not self._trust.trusts_listing(path, since):
-            await self._once("list", path, self._list)
+            await self._once("list", path, self._listing.list)
 
     def is_listed(self, path: Path) -> bool:
         """Whether the folder's entries are all in the mirror, so that its link count is right."""
@@ -125,7 +119,7 @@ class Lookup:
     def changed(self, path: Path, *, empty: bool = False) -> None:
         """A name was made or removed here: its own validation counts from now; `empty` for a new folder."""
         self.agreed(path)
-        self._forgive(parent_of(path))
+        self._listing.forgive(parent_of(path))
         self._trust.drop_listing(path)
         if empty:
             self._trust.listing(path, time.monotonic())
@@ -140,46 +134,13 @@ class Lookup:
         self._trust.drop_listing(parent_of(path))
         self._generation.touch_folder(parent_of(path))
 
-    @contextlib.asynccontextmanager
-    async def locked(self, *paths: Path, below: bool = False) -> AsyncIterator[None]:
-        """Hold those names and the nodes that they are of; `below`: also the dirty files below.
+    def locked(self, *paths: Path, below: bool = False) -> AbstractAsyncContextManager[None]:
+        """As `Holding.locked`."""
+        return self._holding.locked(*paths, below=below)
 
-        First the names, then the nodes in one order, so that nobody waits in a ring.
-        """
-        async with self._locks.names(*paths), contextlib.AsyncExitStack() as stack:
-            inos = {status.st_ino for path in paths if (status := self._tree.lstat(path))}
-            if below and (dirty := {record.ino for record in await self._ledger.dirty()} - inos):
-                for path in paths:
-                    inos |= dirty & await asyncio.to_thread(self._inos_below, path)
-            for ino in sorted(inos):
-                await stack.enter_async_context(self._locks.node(ino))
-            yield
-
-    @contextlib.asynccontextmanager
-    async def changing(self, *paths: Path, below: bool = False) -> AsyncIterator[None]:
-        """As `locked`, for who makes or removes those names: no listing adds any to their folders meanwhile."""
-        async with self._locks.changing(*map(parent_of, paths)), self.locked(*paths, below=below):
-            yield
-
-    def _inos_below(self, path: Path) -> set[int]:
-        status = self._tree.lstat(path)
-        if status is None or not stat.S_ISDIR(status.st_mode):
-            return set()
-        return {below.st_ino for _, below in self._tree.walk(path)}
-
-    def _worth_listing(self, folder: Path) -> bool:
-        """Whether so many names of a listed folder are asked for that one listing is cheaper than the rest singly."""
-        misses, entries = self._misses.get(folder, (0, 0))
-        listed = self._trust.is_listed(folder)
-        if listed:
-            self._misses[folder] = misses + 1, entries
-        return listed and misses > _MISSES_LEAST + entries // _MISSES_SHARE
-
-    def _forgive(self, folder: Path) -> None:
-        """A name that was asked for because it was about to be made, or to go, says nothing about the others."""
-        misses, entries = self._misses.get(folder, (0, 0))
-        if misses:
-            self._misses[folder] = misses - 1, entries
+    def changing(self, *paths: Path, below: bool = False) -> AbstractAsyncContextManager[None]:
+        """As `Holding.changing`."""
+        return self._holding.changing(*paths, below=below)
 
     async def _once(self, what: str, path: Path, work: Callable[[Path], Awaitable[None]]) -> None:
         """Run `work` once for all who ask for it at the same time.
@@ -221,125 +182,9 @@ class Lookup:
 
     async def _validate(self, path: Path) -> None:
         started = time.monotonic()
-        attributes, token = await self._ask(path)
+        attributes, token = await self._agreeing.ask(path)
         if attributes is None and self._tree.lstat(path) is not None:
             await self.arrival(path)
-            attributes, token = await self._ask(path)
-        await self._agree(path, attributes, token)
+            attributes, token = await self._agreeing.ask(path)
+        await self._agreeing.agree(path, attributes, token)
         self._trust.name(path, started)
-
-    async def _ask(self, path: Path) -> tuple[Attributes | None, bytes]:
-        """What the remote has at `path`, None for nothing, and the folder's token from before it was asked."""
-        token = self._generation.folder(parent_of(path))
-        try:
-            return await self._remote.stat(path), token
-        except (NotFound, NotADirectory):
-            return None, token
-
-    async def _agree(self, path: Path, attributes: Attributes | None, token: bytes) -> None:
-        """Make the mirror's node at `path` the one that the remote has."""
-        if await self._agrees(path, attributes, token):
-            return
-        async with self.locked(path):
-            if self._generation.folder(parent_of(path)) != token:
-                # Somebody has changed something there since the remote was asked; as to this name, nobody can now.
-                attributes, token = await self._ask(path)
-            if not await self._agrees(path, attributes, token):
-                before = self._tree.lstat(path)
-                with contextlib.suppress(*GONE):
-                    await self._placing.settle(path, attributes)
-                if before and stat.S_ISDIR(before.st_mode):
-                    after = self._tree.lstat(path)
-                    if after is None or after.st_ino != before.st_ino:
-                        self.forget(path)
-
-    async def _agrees(self, path: Path, attributes: Attributes | None, token: bytes) -> bool:
-        """Whether the mirror has what the remote has, or something newer."""
-        status = self._tree.lstat(path)
-        if status is None:
-            return attributes is None
-        record = await self._ledger.get(status.st_ino)
-        if record is None or attributes is None:
-            return record is not None and record.dirty
-        if record.dirty:
-            return True
-        if not same(status, record, attributes):
-            return False
-        await self._mend(path, status, record, attributes, token)
-        return True
-
-    async def _mend(
-        self, path: Path, status: os.stat_result, record: Record, attributes: Attributes, token: bytes
-    ) -> None:
-        """Somebody may have been killed while he worked on a file's content: what has none has the size and time that
-        are on record. Or after a change of attributes here, of which the remote was not told. What is dirty is newer
-        than both."""
-        bent = record.is_bent(status)
-        if record.dirty or (not bent and self._is_dressed(status, attributes)):
-            return
-        async with self._locks.attempt(record.ino) as mine:
-            if not mine or record != await self._ledger.get(record.ino):
-                return
-            if bent:
-                self._tree.mend(path, record.ino, record.size, record.mtime_ns)
-            elif token == self._generation.folder(parent_of(path)):  # else the attributes may be older than ours
-                self._tree.set_attributes_again(path, record.ino, attributes)
-
-    def _is_dressed(self, status: os.stat_result, attributes: Attributes) -> bool:
-        """Other kinds than files and folders may have times of their own, as a FIFO has."""
-        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-            return True
-        return agrees(status, attributes, self._remote.capabilities) and self._tree.has_owner(status, attributes)
-
-    async def _list(self, path: Path) -> None:
-        started = time.monotonic()
-        token = self._generation.folder(path)
-        seen: set[bytes] = set()
-        before = await asyncio.to_thread(self._tree.names, path)
-        async with ahead(self._remote.list(path)) as pages:
-            async for page in pages:
-                seen.update(entry.name for entry in page)
-                await self._agree_page(path, page, before, token)
-        for name in await asyncio.to_thread(self._tree.names, path):
-            if name not in seen:
-                await self._agree(join(path, name), None, token)
-        await self._agree(path, *await self._ask(path))
-        self._trust.name(path, started)
-        ended = time.monotonic()
-        self._trust.listing(path, ended, ended - started)
-        if len(self._misses) > _FOLDERS_MOST:
-            self._misses.clear()
-        self._misses[path] = 0, len(seen)
-
-    async def _agree_page(self, path: Path, page: Sequence[Entry], before: Collection[bytes], token: bytes) -> None:
-        """One page at a time, on a thread: a folder of 100,000 names must not keep other calls waiting. `before`: the
-        names that the mirror had when the listing began."""
-        known = [entry.name for entry in page if entry.name in before]
-        present = await asyncio.to_thread(self._stats, path, known)
-        records = await self._ledger.get_many(status.st_ino for status in present.values())
-        for entry in page:
-            status = present.get(entry.name)
-            record = records.get(status.st_ino) if status else None
-            if status and not (record and (record.dirty or same(status, record, entry.attributes))):
-                await self._agree(join(path, entry.name), entry.attributes, token)
-            elif status and record:
-                await self._mend(join(path, entry.name), status, record, entry.attributes, token)
-        absent = [entry for entry in page if entry.name not in present]
-        for start in range(0, len(absent), _TOGETHER):
-            some = {join(path, entry.name): entry for entry in absent[start : start + _TOGETHER]}
-            await self._place(path, some, token)
-
-    async def _place(self, folder: Path, absent: Mapping[Path, Entry], token: bytes) -> None:
-        """Placeholders for names that the mirror lacks: together where nobody has changed a name since the folder was
-        listed, or is about to, except for files with other names."""
-        left = set(absent)
-        async with self._locks.filling(folder) as filling:
-            if filling and self._generation.folder(folder) == token:
-                alone = [entry for entry in absent.values() if entry.attributes.identity is None]
-                left -= {join(folder, name) for name in await self._placing.fill(folder, alone)}
-        for path in left:
-            await self._agree(path, absent[path].attributes, token)
-
-    def _stats(self, path: Path, names: Sequence[bytes]) -> dict[bytes, os.stat_result]:
-        found = {name: self._tree.lstat(join(path, name)) for name in names}
-        return {name: status for name, status in found.items() if status is not None}
