@@ -28,6 +28,7 @@ _ID_MAX = (1 << 32) - 2
 """The highest id: the one above means "unchanged" (chown(2))."""
 _TEXT_MAX = 4096
 _KINDS = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK}
+_SAYS = "the remote says that it has "
 _XATTR_NAME_MAX, _XATTR_SIZE_MAX, _XATTRS_MAX = 255, 1 << 16, 1 << 20
 """Of one name and one value (xattr(7)), and of all attributes of a node: bytes."""
 
@@ -133,7 +134,7 @@ class Checked(Around):
 def check(path: Path, attributes: Attributes) -> None:
     """BadAnswer, with what is wrong, if no node of a Linux file system could be like this."""
     if wrong := _wrong(attributes):
-        raise BadAnswer(path, f"the remote says that it has {wrong}")
+        raise BadAnswer(path, _SAYS + wrong)
 
 
 def _wrong(found: Attributes) -> str | None:
@@ -141,7 +142,7 @@ def _wrong(found: Attributes) -> str | None:
         return f"{found.size} bytes"
     if not 0 <= found.mode < 1 << 16 or stat.S_IFMT(found.mode) not in _KINDS:
         return f"the mode {found.mode:#o}"
-    if found.is_symlink and not valid_target(found.target or b""):
+    if stat.S_ISLNK(found.mode) and not valid_target(found.target or b""):
         return "a text that no symlink can have"
     if not (-_OFF_T <= found.mtime_ns < _OFF_T and -_OFF_T <= found.atime_ns < _OFF_T):
         return "a time that no clock shows"
@@ -165,7 +166,8 @@ def _check_entry(folder: Path, entry: Entry, seen: set[bytes]) -> None:
     if not valid_name(entry.name) or entry.name in seen:
         shown = entry.name if len(entry.name) < 300 else entry.name[:300] + b"..."
         raise BadAnswer(folder, f"the remote lists the name {shown!r}, which no folder can have")
-    check(join(folder, entry.name), entry.attributes)
+    if wrong := _wrong(entry.attributes):
+        raise BadAnswer(join(folder, entry.name), _SAYS + wrong)
     seen.add(entry.name)
 
 
