@@ -32,12 +32,13 @@ class Guard:
                 answer = await ask()
             found = list(versions(answer))
             self._memory.load(found)
-            overtaken = self._memory.newer(found)
+            others = self._memory.others(found)
+            overtaken = self._memory.newer(others)
             old = any(version < before.get(thing, self._memory.known(thing)) for thing, version in overtaken)
             if old and number > 0:
                 break
             if not overtaken or number == _TRIES - 1:
-                self._memory.saw_each(found)
+                self._memory.saw_each(others)
                 return answer
         raise Tampered(
             "the store gives an older state than was seen before; if a backup was put back there, "

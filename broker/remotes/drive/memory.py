@@ -76,6 +76,11 @@ class Memory:
             self.load([(thing, 0)])
         return self._known.get(thing, 0)
 
+    def others(self, versions: Versions) -> list[tuple[bytes, int]]:
+        """Those of which not this very version is known, all having been loaded: of a listing few."""
+        known = self._known
+        return [pair for pair in versions if known.get(pair[0]) != pair[1]]
+
     def newer(self, versions: Versions) -> list[tuple[bytes, int]]:
         """Those of which something newer is known; all have been loaded."""
         known = self._known
