@@ -26,7 +26,10 @@ async def listed_page(core: Core, folder: Held, after: Token | None) -> Listed:
 
 
 def opened_page(folder: Held, listed: Listed) -> Sequence[Entry]:
-    """One page of a listing. What cannot be opened is an error of the whole: nothing is left out silently."""
+    """One page of a listing. What cannot be opened is an error of the whole: nothing is left out silently.
+
+    Signatures are not looked at: they would cost more than all else.
+    """
     entries = []
     for entry, stored in listed.entries:
         name, read, _ = open_name(entry, folder.keys)

@@ -29,18 +29,14 @@ class Bodies:
     def __init__(self) -> None:
         self._opened: dict[NodeId, tuple[Node, Body]] = {}
 
-    def open(self, held: Held, *, verify: bool = True) -> Body:
-        """`verify` is left out for listings, where signatures would cost more than all else.
-
-        A known one was checked by the verify key beside it, which need not be the one that `held` has.
-        """
+    def open(self, held: Held) -> Body:
+        """A known one was checked by the verify key beside it, which need not be the one that `held` has."""
         node = held.stored.node
         known = self._opened.get(node.id)
         if known is not None and known[0] == node and node.verify_key == held.keys.verify:
             return known[1]
-        body = open_node(node, held.keys, verify=verify)
-        if verify:
-            self.learn(node, body)
+        body = open_node(node, held.keys, verify=True)
+        self.learn(node, body)
         return body
 
     def learn(self, node: Node, body: Body) -> None:

@@ -64,7 +64,7 @@ class Walk:
             self._opened.clear()
         self._opened[entry.parent, entry.token] = entry, opened, folder.keys.verify
 
-    def open(self, folder: Held, entry: Entry, *, verify: bool) -> Opened:
+    def open(self, folder: Held, entry: Entry) -> Opened:
         """What `entry` in `folder` says; of a known one what is remembered.
 
         Somebody else's share can lead to the same folder with another verify key: what was checked by that one only
@@ -73,9 +73,8 @@ class Walk:
         known = self._opened.get((entry.parent, entry.token))
         if known is not None and known[0] == entry and known[2] == folder.keys.verify:
             return known[1]
-        opened = open_entry(entry, folder.keys, verify=verify)
-        if verify:
-            self.learn(folder, entry, opened)
+        opened = open_entry(entry, folder.keys, verify=True)
+        self.learn(folder, entry, opened)
         return opened
 
     def _predicted(self, folder: Held, names: Sequence[bytes]) -> list[tuple[NodeId, NodeKeys, bytes, Token]]:
@@ -127,7 +126,7 @@ class Walk:
             return Place(path, name, folder, token, entry, None, above)
         if stored is None:
             raise protocol.BadAnswer(path, _NOT_THERE)
-        opened = self.open(folder, entry, verify=True)
+        opened = self.open(folder, entry)
         if opened.name != name or entry.child != stored.node.id:
             raise protocol.BadAnswer(path, _OTHER)
         return Place(path, name, folder, token, entry, Held(stored, opened.keys), above)

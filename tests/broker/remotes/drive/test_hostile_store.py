@@ -252,9 +252,9 @@ async def test_what_one_tree_has_checked_is_checked_again_in_another() -> None:
     mine = new_node_keys()
     forger = NodeKeys(folder.keys.read, mine.verify, mine.seed)
     entry = seal_entry(folder.id, forger, 2, 1, b"short", short.id, NodeKeys(short.keys.read, mine.verify, mine.seed))
-    own.core.walk.open(Held(folder.stored, forger), entry, verify=True)
+    own.core.walk.open(Held(folder.stored, forger), entry)
     with pytest.raises(Tampered):
-        own.core.walk.open(folder, entry, verify=True)
+        own.core.walk.open(folder, entry)
     body = own.core.bodies.open(short)
     keys = NodeKeys(short.keys.read, mine.verify, mine.seed)
     forged = Held(replace(short.stored, node=seal_node(short.id, Kind.OTHER, 2, 1, keys, body, inline=True)), keys)
