@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Integer, bindparam, func, literal, select
+from sqlalchemy import Connection, Integer, and_, bindparam, func, literal, select
 from sqlalchemy.sql.elements import ColumnElement
 from sqlalchemy.sql.selectable import Select
 
@@ -16,6 +16,9 @@ from broker.drive.records import NodeId, Right, UserId
 
 DEPTH = 4096
 """Folders above each other that are looked through: more than PATH_MAX can name, and an end to damaged trees."""
+
+COUNTS = and_(nodes.c.id == grants.c.node, nodes.c.epoch == grants.c.epoch)
+"""A grant is good for as long as its node has the keys that were granted."""
 
 _owners = Batched(
     lambda keys: select(nodes.c.id, homes.c.owner).join(homes, nodes.c.home == homes.c.id).where(keys), nodes.c.id
@@ -37,6 +40,7 @@ def _granted_above(keys: ColumnElement[bool]) -> Select[Any]:
     return (
         select(above.c.start, func.max(grants.c.right))
         .join(grants, grants.c.node == above.c.node)
+        .join(nodes, COUNTS)
         .where(grants.c.grantee == bindparam("user", type_=grants.c.grantee.type))
         .group_by(above.c.start)
     )

@@ -21,7 +21,7 @@ _owner = select(homes.c.owner).join(nodes, nodes.c.home == homes.c.id).where(nod
 _made = select(*rows.GRANT).where(grants.c.node == bindparam("node")).order_by(grants.c.grantee)
 _received = (
     select(*rows.GRANT, *rows.NODE)
-    .join(nodes, nodes.c.id == grants.c.node)
+    .join(nodes, access.COUNTS)
     .where(grants.c.grantee == bindparam("user"))
     .order_by(grants.c.owner, grants.c.node)
 )
@@ -72,5 +72,5 @@ def made(connection: Connection, user: UserId, node: NodeId) -> Sequence[Grant]:
 
 
 def received(connection: Connection, user: UserId) -> Sequence[tuple[Grant, StoredNode]]:
-    """Those made to the user, with their nodes."""
+    """Those made to the user that count, with their nodes."""
     return [(rows.grant(row[:8]), rows.node(row[8:])) for row in connection.execute(_received, {"user": user})]

@@ -48,7 +48,7 @@ _charge = Prepared(
 _versions = Prepared(select(nodes.c.version).where(nodes.c.id == bindparam("node")))
 _writable = Prepared(
     select(nodes.c.id)
-    .join(grants, grants.c.node == nodes.c.id)
+    .join(grants, access.COUNTS)
     .where(
         nodes.c.home == bindparam("home"), grants.c.grantee == bindparam("user"), grants.c.right >= Right.WRITE.value
     )

@@ -209,6 +209,30 @@ def test_a_former_grantee_learns_nothing_by_repeating(with_store: WithStore) -> 
     with_store(test)
 
 
+def test_a_grant_of_other_keys_counts_for_nothing(with_store: WithStore) -> None:
+    """Who is not given the new keys of a node in the commit that changes them is a stranger from then on, and who is
+    has them from the same moment."""
+
+    async def test(store: SqlStore) -> None:
+        s, bob, carol = await scene(store), await register(store), await register(store)
+        for user in (bob, carol):
+            await s.alice.share(s.shared.id, user.id, Right.WRITE)
+        below = entry(s.shared.id, "new below", s.below.id, epoch=2)
+        await s.alice.commit(
+            PutNode(following(s.shared, rekeyed=True)),
+            entry(s.alice.home, "shared", s.shared.id, 2),
+            entry(s.shared.id, "below", None, 2, epoch=2),
+            below,
+            s.alice.grant(s.shared.id, carol.id, Right.WRITE, epoch=2),
+        )
+        assert await bob.store.received() == []
+        await sees_nothing(bob, s)
+        assert [grant.epoch for grant, _ in await carol.store.received()] == [2]
+        assert (await carol.store.list(s.shared.id)).entries[0][0] == below.entry
+
+    with_store(test)
+
+
 def test_every_name_of_a_file_counts(with_store: WithStore) -> None:
     """A file with a second name in a shared folder can be read; no more when that name has gone."""
 
