@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from broker.drive.format.bodies import Body
 from broker.drive.format.keys import NodeKeys, new_node_keys
 from broker.drive.format.nodes import seal_node
-from broker.drive.metadata.protocol import PutNode
+from broker.drive.metadata.protocol import Change, PutNode
 from broker.drive.records import Kind, Node, NodeId, OperationId
 from broker.remotes.drive.committing import new_operation
 from broker.remotes.drive.core import Core
@@ -84,17 +84,20 @@ class Editing:
         put = PutNode(node, written.chunks, written.sealed)
         return await self._commit(held, put, new, operation, durable=source.durable)
 
-    async def change(self, held: Held, alter: Callable[[Body], Body]) -> Held:
-        """Replace the attributes. NodeChanged when the node is no longer what `held` says."""
+    async def change(self, held: Held, alter: Callable[[Body], Body], *also: Change) -> Held:
+        """Replace the attributes, and do `also` what is to survive a power loss with them. NodeChanged when the node
+        is no longer what `held` says."""
         new = alter(self._core.bodies.open(held))
         put = PutNode(self._sealed(held, new, inline=held.stored.node.inline))
-        return await self._commit(held, put, new, new_operation(), durable=False)
+        return await self._commit(held, put, new, new_operation(), *also, durable=bool(also))
 
     def _sealed(self, held: Held, body: Body, *, inline: bool) -> Node:
         node = held.stored.node
         return seal_node(node.id, node.kind, node.version + 1, node.epoch, held.keys, body, inline=inline)
 
-    async def _commit(self, held: Held, put: PutNode, body: Body, operation: OperationId, *, durable: bool) -> Held:
-        committed = await self._core.commits.commit(put, operation=operation, durable=durable)
+    async def _commit(
+        self, held: Held, put: PutNode, body: Body, operation: OperationId, *also: Change, durable: bool
+    ) -> Held:
+        committed = await self._core.commits.commit(put, *also, operation=operation, durable=durable)
         self._core.bodies.learn(put.node, body)
         return Held(committed.nodes[held.id], held.keys)

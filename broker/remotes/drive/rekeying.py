@@ -18,7 +18,7 @@ from broker.drive.format.identity import Identity, decode_record
 from broker.drive.format.keys import NodeKeys, name_token, new_node_keys
 from broker.drive.format.manifest import Content
 from broker.drive.format.nodes import open_node, seal_node
-from broker.drive.metadata.protocol import Change, PutEntry, PutGrant, PutNode
+from broker.drive.metadata.protocol import Change, DropGrant, PutEntry, PutGrant, PutNode
 from broker.drive.records import Entry, NodeId, UserId
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.core import Core
@@ -165,12 +165,16 @@ class Rekeying:
         return replace(body, content=content, xattrs={**body.xattrs, _MARK: self._mark})
 
     async def _grants(self, held: Held, keys: NodeKeys, epoch: int, name: bytes) -> list[Change]:
-        """The shares that stay, under the new keys. Tampered when the store lists one that its owner has not made."""
+        """The shares that stay, under the new keys, and the end of the others. Tampered when the store lists one that
+        its owner has not made."""
         changes: list[Change] = []
         revoked = self._revoked.get(held.id, frozenset())
         for grant in await self._core.store.grants(held.id):
             if grant.grantee in revoked or grant.epoch != held.stored.node.epoch:
-                continue  # taken back; or of older keys, and so worth nothing
+                changes.append(
+                    DropGrant(held.id, grant.grantee)
+                )  # taken back; or of older keys, and so worth nothing
+                continue
             record = decode_record((await self._core.store.user(grant.grantee)).record, expected=grant.grantee)
             if grant.node != held.id or not grant_is_signed(grant, self._identity.record, record):
                 raise Tampered(f"the server lists a share with {record.name} that you have not made")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
@@ -12,20 +11,16 @@ from broker.drive.errors import Denied, Missing, NodeChanged
 from broker.drive.format.bodies import Body
 from broker.drive.format.grants import seal_grant
 from broker.drive.format.identity import Identity, PublicRecord, decode_record, fingerprint_text
-from broker.drive.metadata.protocol import DropGrant, PutGrant
-from broker.drive.records import NodeId, Right, UserId
+from broker.drive.metadata.protocol import Change, DropGrant, PutGrant
+from broker.drive.records import Right, UserId
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.contacts import contacts, with_contact
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.editing import Editing
+from broker.remotes.drive.pending import pending, with_revoked, without
 from broker.remotes.drive.places import Held, Place
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.roots import Root
-
-_PENDING = b"drive.rekey."
-"""Attributes of the home's body: the nodes whose keys are being changed, with the mark of the walk (16 bytes), and
-the users whose shares have been taken back."""
-_MARK_SIZE = 16
 
 
 class Sharing:
@@ -99,52 +94,32 @@ class Sharing:
         raise Missing(f"it is not shared with {name}: see seccomp-drive share PATH")
 
     async def unshare(self, place: Place, grantee: UserId) -> int:
-        """Take a share back. At once the server refuses the grantee; then all keys below are changed, so that nothing
-        that is made from now on opens with the old ones. How many nodes got new keys."""
-        node = place.required()
-        mark = os.urandom(_MARK_SIZE)
-
-        def pending(body: Body) -> Mapping[bytes, bytes]:
-            before = body.xattrs.get(_PENDING + node.id, b"")[_MARK_SIZE:]
-            return {**body.xattrs, _PENDING + node.id: mark + before + grantee}
-
-        await self._note(pending)
-        await self._core.commits.commit(DropGrant(node.id, grantee), durable=True)
+        """Take a share back. From the moment on in which it is on record that keys are to be changed, the server
+        refuses the grantee; then all keys below are changed, so that nothing that is made from now on opens with the
+        old ones. How many nodes got new keys."""
+        node = place.required().id
+        await self._note(lambda home: with_revoked(home, node, grantee), DropGrant(node, grantee))
         return await self.resume()
 
     async def resume(self) -> int:
         """Finish what an interrupted `unshare` has left; how many nodes got new keys."""
         home = await self._home.fresh()
+        notes = pending(self._core.bodies.open(home))
+        revoked = {node: note.revoked for node, note in notes.items()}
         count = 0
-        pending = {n: value for n, value in self._core.bodies.open(home).xattrs.items() if n.startswith(_PENDING)}
-        revoked = {_node_of(name): _users(value[_MARK_SIZE:]) for name, value in pending.items()}
-        for name, value in pending.items():
-            walk = Rekeying(self._core, self._identity, home, value[:_MARK_SIZE], revoked)
-            count += await walk.run(_node_of(name))
-            await self._note(functools.partial(_without, name, value))
+        for node, note in notes.items():
+            count += await Rekeying(self._core, self._identity, home, note.mark, revoked).run(node)
+            await self._note(functools.partial(without, node=node, done=note))
         return count
 
     async def _contacts(self) -> Mapping[str, UserId]:
         return contacts(self._core.bodies.open(await self._home.fresh()))
 
-    async def _note(self, xattrs: Callable[[Body], Mapping[bytes, bytes]]) -> None:
-        """Change what the home's body keeps for its owner."""
+    async def _note(self, xattrs: Callable[[Body], Mapping[bytes, bytes]], *also: Change) -> None:
+        """Change what the home's body keeps for its owner, and what belongs to it, together."""
 
         async def attempt() -> None:
             held: Held = await self._home.fresh()
-            await self._editing.change(held, lambda body: replace(body, xattrs=xattrs(body)))
+            await self._editing.change(held, lambda body: replace(body, xattrs=xattrs(body)), *also)
 
         await retried(attempt, NodeChanged)
-
-
-def _without(name: bytes, done: bytes, home: Body) -> Mapping[bytes, bytes]:
-    """Without what is done; what somebody has begun anew meanwhile stays."""
-    return {known: value for known, value in home.xattrs.items() if (known, value) != (name, done)}
-
-
-def _node_of(name: bytes) -> NodeId:
-    return NodeId(name.removeprefix(_PENDING))
-
-
-def _users(ids: bytes) -> frozenset[UserId]:
-    return frozenset(UserId(ids[at : at + 32]) for at in range(0, len(ids), 32))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -23,55 +20,13 @@ from broker.drive.format.nodes import open_node
 from broker.drive.metadata.collection import collect
 from broker.drive.metadata.database import Database
 from broker.drive.records import NodeId, Right, User, UserId
-from broker.remotes.drive.clients import Client
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
 from broker.remotes.protocol import BadAnswer, Changes, CrossDevice, Forbidden, NotFound, RemoteError, VersionChanged
-from tests.broker.drive.server.serving import Served as Server
 
 from ..helpers import NOTHING, content_of, names_in, put, replaced
-from .users import address, place_of, serving, user
-
-
-@dataclass
-class Team:
-    server: Server
-    alice: Client
-    bob: Client
-    folder: Path
-
-    async def share(self, path: bytes, right: Right = Right.READ, to: Client | None = None) -> None:
-        name, fingerprint = address(to or self.bob)
-        record = await self.alice.sharing.record_of(name, parse_fingerprint(fingerprint))
-        await self.alice.sharing.share(await self.alice.place(path), record, right)
-        await self.refresh(to or self.bob)
-
-    async def unshare(self, path: bytes, of: Client | None = None) -> int:
-        count = await self.alice.sharing.unshare(await self.alice.place(path), (of or self.bob).identity.user_id)
-        await self.refresh(of or self.bob)
-        return count
-
-    async def refresh(self, client: Client) -> None:
-        """Not wait until the list of shares is asked for again."""
-        assert client.view
-        await client.view.shares.refresh()
-
-
-@asynccontextmanager
-async def team(folder: Path) -> AsyncIterator[Team]:
-    """Alice with some files, and Bob with none."""
-    async with serving(folder) as server:
-        alice, bob = await user(server, folder, "alice"), await user(server, folder, "bob")
-        await alice.remote.mkdir(b"alice/report", NOTHING)
-        await alice.remote.mkdir(b"alice/report/deep", NOTHING)
-        await put(alice.remote, b"alice/report/short", b"the text")
-        await put(alice.remote, b"alice/report/deep/long", os.urandom(2 * CHUNK))
-        await put(alice.remote, b"alice/private", b"nobody's business")
-        try:
-            yield Team(server, alice, bob, folder)
-        finally:
-            await alice.close()
-            await bob.close()
+from .team import team
+from .users import address, place_of, user
 
 
 async def test_nothing_is_visible_before_a_share(tmp_path: Path) -> None:
