@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import os
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from broker.drive.errors import EntryChanged, NodeChanged, Tampered
+from broker.drive.errors import DriveError, EntryChanged, EpochChanged, NodeChanged, Tampered
 from broker.drive.format.bodies import Body
 from broker.drive.format.entries import open_entry, seal_entry, tombstone
 from broker.drive.format.grants import grant_is_signed, seal_grant
@@ -26,16 +26,21 @@ from broker.remotes.drive.guard import of_node, of_pairs
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.scanning import scan
 from broker.remotes.drive.walk import guarded_lookup
+from broker.telling import shown
 
 _MARK = b"drive.rekeyed"
 """An attribute of the body of a node that a walk has been at: the mark of that walk."""
 
 
 class _Known(Struct, frozen=True):
-    """What is known of the tree: the names of each node, as folder and name, and the keys of folders."""
+    """A look at the tree: its nodes and what is in each, the names of each, as folder and name, the keys of folders,
+    and what is wrong with nodes that cannot be opened."""
 
+    nodes: dict[NodeId, Held] = field(default_factory=dict)
+    below: dict[NodeId, list[NodeId]] = field(default_factory=lambda: defaultdict(list))
     names: dict[NodeId, list[tuple[NodeId, bytes]]] = field(default_factory=lambda: defaultdict(list))
     keys: dict[NodeId, NodeKeys] = field(default_factory=dict)
+    errors: dict[NodeId, DriveError] = field(default_factory=dict)
 
 
 class Rekeying:
@@ -52,44 +57,84 @@ class Rekeying:
         self._mark = mark
 
     async def run(self, top: NodeId) -> int:
-        """Re-key `top` and all below; how many nodes got new keys. When others change names meanwhile, what they did
-        is looked at anew."""
+        """Re-key `top` and all below; how many nodes got new keys. Others may change names meanwhile, and move what
+        the walk has not been at to where it has been already: it ends with a look that finds nothing left to do."""
         done: set[NodeId] = set()
-        await retried(lambda: self._walk(top, done), NodeChanged)
+        while await retried(lambda: self._walk(top, done), NodeChanged):
+            pass
         return len(done)
 
-    async def _walk(self, top: NodeId, done: set[NodeId]) -> None:
-        """A folder comes before what is in it: whatever is made there from then on is under keys that are new."""
+    async def _walk(self, top: NodeId, done: set[NodeId]) -> bool:
+        """Whether there was anything left. A folder comes before what is in it: whatever is made there from then on
+        is under keys that are new."""
         known = await self._look()
+        if top not in known.nodes:
+            await self._require_gone(known, top)
+            return False
+        left = False
         waiting = deque([top])
         seen = {top}
         while waiting:
-            held = await self._node(known, waiting.popleft())
-            if held is None:
-                continue
-            body = open_node(held.stored.node, held.keys, verify=True)
-            children = await self._children(held) if held.is_folder else []
-            if body.xattrs.get(_MARK) != self._mark:
-                held = await self._rekey(known, held, body, children)
-                done.add(held.id)
-            known.keys[held.id] = held.keys
-            for name, entry, _ in children:
-                if entry.child and (held.id, name) not in known.names[entry.child]:
-                    known.names[entry.child].append((held.id, name))
-                if entry.child and entry.child not in seen:
-                    seen.add(entry.child)
-                    waiting.append(entry.child)
+            id = waiting.popleft()
+            for child in known.below[id]:
+                if child not in known.nodes:
+                    raise known.errors[child]
+            if id in known.nodes and self._is_done(_body(known.nodes[id])):
+                children: Iterable[NodeId] = known.below[id]
+            else:
+                left = True
+                children = await self._renew(known, id, done)
+            for child in children:
+                if child not in seen:
+                    seen.add(child)
+                    waiting.append(child)
+        return left
 
     async def _look(self) -> _Known:
         """The owner's whole tree: a file may have other names outside what is re-keyed."""
         known = _Known()
         known.keys[self._home.id] = self._home.keys
         async for found in scan(self._core, self._home, verify=True):
-            if found.node is not None:
-                known.names[found.node.id].append((found.folder.id, found.path.rpartition(b"/")[2]))
-                if found.node.is_folder:
-                    known.keys[found.node.id] = found.node.keys
+            id = found.stored.node.id
+            known.below[found.folder.id].append(id)
+            if found.error is not None:
+                known.errors[id] = type(found.error)(f"{shown(found.path)}: {found.error}")
+            if found.node is None:
+                continue
+            known.nodes[id] = found.node
+            known.names[id].append((found.folder.id, found.path.rpartition(b"/")[2]))
+            if found.node.is_folder:
+                known.keys[id] = found.node.keys
         return known
+
+    async def _require_gone(self, known: _Known, top: NodeId) -> None:
+        """What nothing leads to has been removed, unless the store still has it: then it may be behind what cannot be
+        opened, or the store has left something out."""
+        if top in await self._core.store.nodes([top]):
+            left_out = Tampered("the server leaves out what was shared, so that its keys have not been changed yet")
+            raise known.errors.get(top) or next(iter(known.errors.values()), left_out)
+
+    def _is_done(self, body: Body) -> bool:
+        return body.xattrs.get(_MARK) == self._mark
+
+    async def _renew(self, known: _Known, id: NodeId, done: set[NodeId]) -> Sequence[NodeId]:
+        """Give one node new keys, unless somebody just has, or it is not where it was any more; what is in it."""
+        held = next((entry[1] for entry in await self._entries(known, id) if entry), None)
+        if held is None:
+            return ()
+        body = _body(held)
+        children = await self._children(held) if held.is_folder else []
+        if not self._is_done(body):
+            held = await self._rekey(known, held, body, children)
+            done.add(id)
+        known.keys[id] = held.keys
+        below = []
+        for name, entry, _ in children:
+            assert entry.child
+            below.append(entry.child)
+            if (id, name) not in known.names[entry.child]:
+                known.names[entry.child].append((id, name))
+        return below
 
     async def _entries(self, known: _Known, id: NodeId) -> Sequence[tuple[Entry, Held] | None]:
         """The names of a node as they are now; None for one that leads elsewhere."""
@@ -104,10 +149,6 @@ class Rekeying:
                 entries.append((answer[0], Held(answer[1], keys)))
         return entries
 
-    async def _node(self, known: _Known, id: NodeId) -> Held | None:
-        """The node under its present keys; None when it is gone."""
-        return next((entry[1] for entry in await self._entries(known, id) if entry), None)
-
     async def _children(self, folder: Held) -> list[tuple[bytes, Entry, NodeKeys]]:
         found = []
         after = None
@@ -116,6 +157,8 @@ class Rekeying:
                 functools.partial(self._core.store.list, folder.id, after),
                 lambda page: [of_node(page.folder.node), *of_pairs(page.entries)],
             )
+            if listed.folder.node.epoch != folder.stored.node.epoch:
+                raise EpochChanged("another walk has been at it")
             for entry, _ in listed.entries:
                 opened = open_entry(entry, folder.keys, verify=True)
                 found.append((opened.name, entry, opened.keys))
@@ -136,7 +179,7 @@ class Rekeying:
         changes: list[Change] = [PutNode(sealed)]
         names = await self._entries(known, held.id)
         if held.stored.links != len([entry for entry in names if entry]):
-            raise EntryChanged("it has got or lost a name")
+            raise known.errors.get(held.id) or EntryChanged("it has got or lost a name")
         for (parent, name), found in zip(known.names[held.id], names, strict=True):
             if found:
                 entry = found[0]
@@ -180,3 +223,7 @@ class Rekeying:
                 raise Tampered(f"the server lists a share with {record.name} that you have not made")
             changes.append(PutGrant(seal_grant(self._identity, record, held.id, keys, grant.right, epoch, name)))
         return changes
+
+
+def _body(held: Held) -> Body:
+    return open_node(held.stored.node, held.keys, verify=True)

@@ -6,13 +6,18 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from broker.drive.errors import Missing
-from broker.drive.metadata.protocol import Commit
-from broker.drive.records import Right
+from broker.drive.errors import DriveError, Missing, Tampered
+from broker.drive.metadata.protocol import Below, Commit
+from broker.drive.records import NodeId, Right
+from broker.remotes.drive.places import Held
+from broker.remotes.drive.rekeying import Rekeying
+from broker.remotes.drive.served import open_served
 
-from ..helpers import content_of, names_in
+from ..helpers import NOTHING, content_of, names_in, put
 from .team import killed_before, team
+from .users import place_of
 
 
 async def test_killed_at_any_commit(tmp_path: Path) -> None:
@@ -42,3 +47,76 @@ async def test_killed_at_any_commit(tmp_path: Path) -> None:
             assert await names_in(t.alice.remote, b"alice/report") == [b"deep", b"short"]
             if left >= 0:
                 return
+
+
+async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another session moves a file from a folder that has old keys into one that has new ones: the file gets some,
+    too."""
+    async with team(tmp_path) as t:
+        folders = {}
+        for name in (b"a", b"b"):
+            await t.alice.remote.mkdir(b"alice/report/" + name, NOTHING)
+            await put(t.alice.remote, b"alice/report/%b/of %b" % (name, name))
+            folders[(await t.alice.place(b"alice/report/" + name)).required().id] = name
+        other = open_served(place_of(t.server, t.folder, "alice", "other"), {})
+        await t.share(b"alice/report")
+        honest = Rekeying._rekey
+        moved: list[bytes] = []
+
+        async def moving(self: Rekeying, known: object, held: Held, *args: object) -> Held:
+            done = await honest(self, known, held, *args)  # type: ignore[arg-type]
+            if held.id in folders and not moved:
+                (source,) = (name for id, name in folders.items() if id != held.id)
+                moved.append(b"alice/report/%b/of %b" % (folders[held.id], source))
+                await other.remote.rename(b"alice/report/%b/of %b" % (source, source), moved[0])
+            return done
+
+        monkeypatch.setattr(Rekeying, "_rekey", moving)
+        assert await t.unshare(b"alice/report") == 8
+        assert (await t.alice.place(moved[0])).required().stored.node.epoch == 2
+        await other.close()
+
+
+async def test_a_server_that_leaves_out_what_was_shared(tmp_path: Path) -> None:
+    """It is told of, and the change of keys stays on record until the server shows the folder again."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        top = (await t.alice.place(b"alice/report")).required().id
+        store = t.alice.core.store
+        honest = store.descendants
+
+        async def lying(folder: NodeId, *args: object) -> Below:
+            below = await honest(folder, *args)  # type: ignore[arg-type]
+            return replace(below, entries=[pair for pair in below.entries if pair[0].child != top])
+
+        store.descendants = lying  # type: ignore[method-assign,assignment]
+        with pytest.raises(Tampered, match="leaves out what was shared"):
+            await t.unshare(b"alice/report")
+        store.descendants = honest  # type: ignore[method-assign]
+        assert await t.alice.sharing.resume() == 4
+
+
+@pytest.mark.parametrize("name", [b"alice/report", b"alice/report/deep", b"alice/report/deep/long"])
+async def test_a_name_that_does_not_open(tmp_path: Path, name: bytes) -> None:
+    """Wherever it is met, it is told of by its path, and the change of keys stays on record."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        spoilt = (await t.alice.place(name)).required().id
+        store = t.alice.core.store
+        honest = store.descendants
+
+        async def lying(folder: NodeId, *args: object) -> Below:
+            below = await honest(folder, *args)  # type: ignore[arg-type]
+            entries = [
+                (replace(entry, sealed=bytes(len(entry.sealed))) if entry.child == spoilt else entry, stored)
+                for entry, stored in below.entries
+            ]
+            return replace(below, entries=entries)
+
+        store.descendants = lying  # type: ignore[method-assign,assignment]
+        with pytest.raises(DriveError, match=r"^[a-z/]*[0-9a-f]{64}: "):
+            await t.unshare(b"alice/report")
+        store.descendants = honest  # type: ignore[method-assign]
+        await t.alice.sharing.resume()
+        for path in (b"report", b"report/deep", b"report/short", b"report/deep/long"):
+            assert (await t.alice.place(b"alice/" + path)).required().stored.node.epoch == 2
