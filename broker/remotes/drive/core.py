@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from broker.drive.blobs.protocol import BlobStore
 from broker.drive.metadata.protocol import MetadataStore
+from broker.drive.records import NodeId
 from broker.remotes.drive.committing import Commits
 from broker.remotes.drive.guard import Guard
 from broker.remotes.drive.memory import Memory
 from broker.remotes.drive.naming import Names
 from broker.remotes.drive.nodes import Bodies
+from broker.remotes.drive.readers import Readers
 from broker.remotes.drive.reading import Reading
 from broker.remotes.drive.transfers import Transfers
 from broker.remotes.drive.walk import Walk
@@ -30,10 +32,10 @@ class Core:
         blobs: BlobStore,
         memory: Memory,
         *,
-        shared: bool = False,
+        home: NodeId | None = None,
         spend: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`shared`: other users can have a part in it. `spend` as for `Commits`."""
+        """`home` is the root of the user's tree where others can have a part in it; `spend` as for `Commits`."""
         self.store = store
         self.memory = memory
         self.guard = Guard(memory)
@@ -41,7 +43,7 @@ class Core:
         self.bodies = Bodies()
         self.spend = spend
         self.commits = Commits(store, memory, spend)
-        self.names = Names(self.commits, self.walk, store if shared else None)
+        self.names = Names(self.commits, self.walk, Readers(store, self.walk, home) if home else None)
         self.transfers = Transfers(blobs)
         self.reading = Reading(store, self.transfers)
         self.writing = Writing(store, self.transfers, self.reading)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from msgspec.structs import replace
 
-from broker.drive.errors import Denied, Missing
 from broker.drive.format.entries import Opened, seal_entry, tombstone
 from broker.drive.format.keys import NodeKeys
-from broker.drive.metadata.protocol import Committed, MetadataStore, PutEntry, PutNode
+from broker.drive.metadata.protocol import Committed, PutEntry, PutNode
 from broker.drive.records import Entry, NodeId, OperationId
 from broker.remotes import protocol
 from broker.remotes.drive.committing import Commits
 from broker.remotes.drive.places import Held, Place
+from broker.remotes.drive.readers import Readers
 from broker.remotes.drive.walk import Walk
 
 
 class Names:
     """Changes of entries. What is asked is checked against the looked-up places, and by the store at the commit."""
 
-    def __init__(self, commits: Commits, walk: Walk, shares: MetadataStore | None) -> None:
-        """`shares` is asked who may read what; None where there is one user only."""
+    def __init__(self, commits: Commits, walk: Walk, readers: Readers | None) -> None:
+        """`readers` is None where there is one user only."""
         self._commits = commits
         self._walk = walk
-        self._shares = shares
+        self._readers = readers
 
     async def make(
         self,
@@ -99,14 +97,10 @@ class Names:
         self._learn(one, here, second.keys)
 
     async def _require_same_readers(self, one: Place, other: Place) -> None:
-        """CrossDevice where other users could read something in one of the folders and not in the other: whoever knew
-        its keys would keep them, so it has to be copied under fresh ones."""
-        if self._shares is None:
-            return
-        for id in {held.id for held in one.above} ^ {held.id for held in other.above}:
-            with contextlib.suppress(Denied, Missing):  # of a tree that is shared with us, only its owner is told
-                if await self._shares.grants(id):
-                    raise protocol.CrossDevice(other.path, "other users can read it there: copy it")
+        """CrossDevice where others could read something in one of the folders and not in the other: whoever knew its
+        keys would keep them, so it has to be copied under fresh ones."""
+        if self._readers and await self._readers.differ(one, other):
+            raise protocol.CrossDevice(other.path, "other users can read it at one of the two: copy it")
 
     def _entry(self, place: Place, id: NodeId, keys: NodeKeys) -> Entry:
         folder = _writable(place)

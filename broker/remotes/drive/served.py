@@ -41,7 +41,7 @@ def open_served(where: Served, environ: Mapping[str, str]) -> Client:
         raise KeyringError(
             f"the key {where.key} is for the server {identity.server}, not {connection.origin}: give another with key"
         )
-    core = Core(HttpMetadata(connection), HttpBlobs(connection), Memory(where.memory), shared=True)
+    core = Core(HttpMetadata(connection), HttpBlobs(connection), Memory(where.memory), home=identity.home)
     root = home_of(core.walk, identity)
 
     async def room() -> Space:

@@ -429,7 +429,7 @@ async def test_a_name_that_is_made_between_a_look_and_its_commit(tmp_path: Path)
             if folder == deep and made < 2:
                 made += 1
                 await put(other.remote, b"alice/report/deep/new%d" % made, b"x")
-                await other.remote.link(b"alice/report/short", b"alice/link%d" % made)
+                await other.remote.link(b"alice/report/short", b"alice/report/link%d" % made)
             return listed
 
         store.list = slow  # type: ignore[method-assign,assignment]
@@ -440,6 +440,6 @@ async def test_a_name_that_is_made_between_a_look_and_its_commit(tmp_path: Path)
             assert await names_in(client.remote, b"alice/report/deep") == [b"long", b"new1", b"new2"]
             for path in (b"alice/report/deep/new1", b"alice/report/deep/new2"):
                 assert await content_of(client.remote, path) == b"x"
-            for path in (b"alice/link1", b"alice/link2", b"alice/report/short"):
+            for path in (b"alice/report/link1", b"alice/report/link2", b"alice/report/short"):
                 assert await content_of(client.remote, path) == b"the text"
         await other.close()

@@ -14,9 +14,10 @@ from broker.drive.records import NodeId, Right
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
+from broker.remotes.protocol import CrossDevice
 
 from ..helpers import NOTHING, content_of, names_in, put
-from .team import killed_before, team
+from .team import killed_before, of_keys, team
 from .users import place_of
 
 
@@ -75,6 +76,30 @@ async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pyt
         assert await t.unshare(b"alice/report") == 8
         assert (await t.alice.place(moved[0])).required().stored.node.epoch == 2
         await other.close()
+
+
+async def test_nothing_moves_out_before_its_keys_are_changed(tmp_path: Path) -> None:
+    """Between an interruption and the end, a file is copied where it would be moved: under fresh keys. Within the
+    folder it may move, also as a whole."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        await t.alice.remote.mkdir(b"alice/other", NOTHING)
+        with killed_before(t.alice, of_keys):
+            await t.unshare(b"alice/report")
+        alice = t.alice.remote
+        for attempt in (
+            alice.rename(b"alice/report/deep/long", b"alice/long"),
+            alice.link(b"alice/report/deep/long", b"alice/long"),
+            alice.exchange(b"alice/report/short", b"alice/private"),
+            alice.rename(b"alice/private", b"alice/report/private"),
+        ):
+            with pytest.raises(CrossDevice):
+                await attempt
+        await alice.rename(b"alice/report/deep/long", b"alice/report/long")
+        await alice.rename(b"alice/report", b"alice/other/report")
+        assert await t.alice.sharing.resume() == 4
+        await alice.rename(b"alice/other/report/long", b"alice/long")
+        assert (await t.alice.place(b"alice/long")).required().stored.node.epoch == 2
 
 
 async def test_a_server_that_leaves_out_what_was_shared(tmp_path: Path) -> None:
