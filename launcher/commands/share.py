@@ -31,14 +31,14 @@ def run(words: Sequence[str]) -> int:
 
     async def share(client: Client) -> None:
         require_server(client)
-        place = await client.place(path)
         if arguments.user is None:
-            for record, right in await client.sharing.shared(place.required()):
+            for record, right in await client.sharing.shared((await client.place(path)).required()):
                 right_name = "write" if right is Right.WRITE else "read"
                 print(f"{record.name}@{fingerprint_text(record.user_id)}  {right_name}")
             return
         record = await client.sharing.record_of(*named(arguments.user))
-        await client.sharing.share(place, record, Right.WRITE if arguments.write else Right.READ)
+        right = Right.WRITE if arguments.write else Right.READ
+        await client.sharing.share(lambda: client.place(path), record, right)
 
     with_client(mount, share)
     return 0

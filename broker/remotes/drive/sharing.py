@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -12,7 +12,7 @@ from broker.drive.format.bodies import Body
 from broker.drive.format.grants import seal_grant
 from broker.drive.format.identity import Identity, PublicRecord, decode_record, fingerprint_text
 from broker.drive.metadata.protocol import Change, DropGrant, PutGrant
-from broker.drive.records import Right, UserId
+from broker.drive.records import NodeId, Right, UserId
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.contacts import contacts, with_contact
 from broker.remotes.drive.core import Core
@@ -69,14 +69,29 @@ class Sharing:
         await self.pin(name, wanted)
         return record
 
-    async def share(self, place: Place, grantee: PublicRecord, right: Right) -> None:
-        """Let `grantee` read, or write, what is at `place` and all below it."""
+    async def share(self, find: Callable[[], Awaitable[Place]], grantee: PublicRecord, right: Right) -> None:
+        """Let `grantee` read, or write, what `find` finds and all below it.
+
+        What was taken back of him before is finished first: he would lose the new share, too. And whoever could write
+        until now, and shall only read, has the seed: he gets the share anew, with other keys.
+        """
+        place = await find()
         node = place.writable()
         if place.folder is None:
             raise Denied("a home is shared folder by folder: share what is in it")
-        epoch = node.stored.node.epoch
-        grant = seal_grant(self._identity, grantee, node.id, node.keys, right, epoch, place.name)
-        await self._core.commits.commit(PutGrant(grant), durable=True)
+        await self.resume(node.id)
+        known = await self._core.store.grants(node.id)
+        if any(grant.grantee == grantee.user_id and grant.right > right for grant in known):
+            await self.unshare(place, grantee.user_id)
+
+        async def attempt() -> None:
+            place = await find()
+            node = place.writable()
+            epoch = node.stored.node.epoch
+            grant = seal_grant(self._identity, grantee, node.id, node.keys, right, epoch, place.name)
+            await self._core.commits.commit(PutGrant(grant), durable=True)
+
+        await retried(attempt)
 
     async def shared(self, node: Held) -> Sequence[tuple[PublicRecord, Right]]:
         """With whom the node itself is shared."""
@@ -101,13 +116,16 @@ class Sharing:
         await self._note(lambda home: with_revoked(home, node, grantee), DropGrant(node, grantee))
         return await self.resume()
 
-    async def resume(self) -> int:
-        """Finish what an interrupted `unshare` has left; how many nodes got new keys."""
+    async def resume(self, only: NodeId | None = None) -> int:
+        """Finish what an interrupted `unshare` has left, of all shares or of `only` one; how many nodes got new
+        keys."""
         home = await self._home.fresh()
         notes = pending(self._core.bodies.open(home))
         revoked = {node: note.revoked for node, note in notes.items()}
         count = 0
         for node, note in notes.items():
+            if only not in (None, node):
+                continue
             count += await Rekeying(self._core, self._identity, home, note.mark, revoked).run(node)
             await self._note(functools.partial(without, node=node, done=note))
         return count

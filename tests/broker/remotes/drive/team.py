@@ -31,7 +31,7 @@ class Team:
     async def share(self, path: bytes, right: Right = Right.READ, to: Client | None = None) -> None:
         name, fingerprint = address(to or self.bob)
         record = await self.alice.sharing.record_of(name, parse_fingerprint(fingerprint))
-        await self.alice.sharing.share(await self.alice.place(path), record, right)
+        await self.alice.sharing.share(lambda: self.alice.place(path), record, right)
         await self.refresh(to or self.bob)
 
     async def unshare(self, path: bytes, of: Client | None = None) -> int:

@@ -50,6 +50,19 @@ async def test_killed_at_any_commit(tmp_path: Path) -> None:
                 return
 
 
+async def test_shared_again_before_the_end(tmp_path: Path) -> None:
+    """What was interrupted is finished first: the new share stays, and no keys are known that were taken back."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report", Right.WRITE)
+        old = (await t.bob.place(b"alice/report/short")).required().keys
+        with killed_before(t.alice, of_keys):
+            await t.unshare(b"alice/report")
+        await t.share(b"alice/report")
+        assert await t.alice.sharing.resume() == 0
+        assert await content_of(t.bob.remote, b"alice/report/short") == b"the text"
+        assert (await t.alice.place(b"alice/report/short")).required().keys.read != old.read
+
+
 async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another session moves a file from a folder that has old keys into one that has new ones: the file gets some,
     too."""
