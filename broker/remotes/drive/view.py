@@ -8,7 +8,7 @@ import stat
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
 from broker.drive.errors import DriveError
-from broker.drive.records import NodeId, UserId
+from broker.drive.records import NodeId, Right, UserId
 from broker.remotes import protocol
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.remote import DriveRemote
@@ -40,7 +40,7 @@ class ViewRemote:
         self.shares = shares
         self._tree = tree
         self._below = below
-        self._trees: dict[tuple[UserId, NodeId], DriveRemote] = {}
+        self._trees: dict[tuple[UserId, NodeId, Right], DriveRemote] = {}
 
     @property
     def capabilities(self) -> Capabilities:
@@ -168,8 +168,9 @@ class ViewRemote:
         return sorted(shares[folder] if folder else {self._own, *shares})
 
     def _tree_of(self, share: Share) -> DriveRemote:
-        """One for each owner: somebody else could say that the same node is his, with keys of his own."""
-        key = share.grant.owner, share.grant.node
+        """One for each owner: somebody else could say that the same node is his, with keys of his own. And one for
+        each right: who may write now does not go on with the keys for reading."""
+        key = share.grant.owner, share.grant.node, share.grant.right
         if key not in self._trees:
             self._trees[key] = self._tree(self.shares.root(share))
         return self._trees[key]

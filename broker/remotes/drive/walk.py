@@ -68,11 +68,13 @@ class Walk:
         """What `entry` in `folder` says; of a known one what is remembered.
 
         Somebody else's share can lead to the same folder with another verify key: what was checked by that one only
-        is checked again.
+        is checked again. And what was opened for reading lacks the seed that a writer of the folder gets.
         """
         known = self._opened.get((entry.parent, entry.token))
         if known is not None and known[0] == entry and known[2] == folder.keys.verify:
-            return known[1]
+            opened = known[1]
+            if folder.keys.seed is None or opened.keys.seed is not None:
+                return opened
         opened = open_entry(entry, folder.keys, verify=True)
         self.learn(folder, entry, opened)
         return opened

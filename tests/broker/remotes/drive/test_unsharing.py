@@ -14,7 +14,7 @@ from broker.drive.records import NodeId, Right
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
-from broker.remotes.protocol import CrossDevice
+from broker.remotes.protocol import CrossDevice, Forbidden
 
 from ..helpers import NOTHING, content_of, names_in, put
 from .team import killed_before, of_keys, team
@@ -61,6 +61,26 @@ async def test_shared_again_before_the_end(tmp_path: Path) -> None:
         assert await t.alice.sharing.resume() == 0
         assert await content_of(t.bob.remote, b"alice/report/short") == b"the text"
         assert (await t.alice.place(b"alice/report/short")).required().keys.read != old.read
+
+
+async def test_to_read_only_after_it_was_to_write(tmp_path: Path) -> None:
+    """Who could write does not keep the key to sign with; who could read has it when that is given, in a session that
+    is open as in another."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        assert await content_of(t.bob.remote, b"alice/report/deep/long")
+        await t.share(b"alice/report", Right.WRITE)
+        for path in (b"alice/report/new", b"alice/report/deep/new"):
+            await put(t.bob.remote, path, b"by bob")
+        paths = (b"alice/report", b"alice/report/deep", b"alice/report/short")
+        seeds = {(await t.bob.place(path)).required().keys.seed for path in paths}
+        await t.share(b"alice/report")
+        for path in paths:
+            assert (await t.bob.place(path)).required().keys.seed is None
+            assert (await t.alice.place(path)).required().keys.seed not in seeds
+        assert await content_of(t.bob.remote, b"alice/report/new") == b"by bob"
+        with pytest.raises(Forbidden):
+            await put(t.bob.remote, b"alice/report/newer")
 
 
 async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
