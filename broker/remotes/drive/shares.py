@@ -37,7 +37,7 @@ class Shares:
         self._core = core
         self._identity = identity
         self._home = home
-        self._tell = tell
+        self.tell = tell
         self._owners: dict[UserId, PublicRecord] = {}
         self._found: dict[bytes, dict[bytes, Share]] = {}
         self._asked = -_TRUSTED
@@ -58,7 +58,7 @@ class Shares:
             try:
                 opened.append(await self._open(grant, pinned))
             except DriveError as error:
-                self._tell(f"a share is not shown: {error}")
+                self.tell(f"a share is not shown: {error}")
         found: dict[bytes, dict[bytes, Share]] = {}
         for share in opened:
             below = found.setdefault(self._owners_name(share.owner), {})

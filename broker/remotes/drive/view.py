@@ -53,8 +53,7 @@ class ViewRemote:
     async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
         async with self._at(path) as (tree, rest):
             if tree is None:
-                names = await self._names(rest)
-                yield [Entry(name, await self.stat(_join(path, name))) for name in names]
+                yield [entry async for entry in self._entries(path, rest)]
                 return
             async for page in tree.list(rest):
                 yield page
@@ -165,7 +164,20 @@ class ViewRemote:
         """What is in a made-up folder: users, or what one of them shares."""
         with self._said(folder):
             shares = await self.shares.found()
-        return sorted(shares[folder] if folder else {self._own, *shares})
+        return sorted(shares.get(folder, ()) if folder else {self._own, *shares})
+
+    async def _entries(self, path: Path, folder: Path) -> AsyncIterator[Entry]:
+        """A made-up folder, which is at `path`. A share that cannot be shown does not hide the others."""
+        for name in await self._names(folder):
+            try:
+                attributes = await self.stat(_join(path, name))
+            except (protocol.BadAnswer, protocol.NotFound) as error:
+                if not folder:
+                    raise
+                if isinstance(error, protocol.BadAnswer):  # the other has just been taken back
+                    self.shares.tell(f"a share is not shown: {error}")
+            else:
+                yield Entry(name, attributes)
 
     def _tree_of(self, share: Share) -> DriveRemote:
         """One for each owner: somebody else could say that the same node is his, with keys of his own. And one for

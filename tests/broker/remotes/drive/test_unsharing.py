@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from broker.drive.errors import DriveError, Missing, Tampered
 from broker.drive.metadata.protocol import Below, Commit
-from broker.drive.records import NodeId, Right
+from broker.drive.records import NodeId, Right, StoredNode
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
@@ -81,6 +82,31 @@ async def test_to_read_only_after_it_was_to_write(tmp_path: Path) -> None:
         assert await content_of(t.bob.remote, b"alice/report/new") == b"by bob"
         with pytest.raises(Forbidden):
             await put(t.bob.remote, b"alice/report/newer")
+
+
+async def test_one_share_that_cannot_be_shown(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The others of the same owner are there; the user is told, but not of what is only gone."""
+    async with team(tmp_path) as t:
+        await t.share(b"alice/report")
+        await t.share(b"alice/private")
+        spoilt = (await t.alice.place(b"alice/report")).required().id
+        store = t.bob.core.store
+        honest = store.nodes
+
+        async def lying(ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
+            found = await honest(ids)
+            return {
+                id: replace(stored, node=replace(stored.node, commitment=bytes(32))) if id == spoilt else stored
+                for id, stored in found.items()
+            }
+
+        store.nodes = lying  # type: ignore[method-assign]
+        assert await names_in(t.bob.remote, b"alice") == [b"private"]
+        assert "a share is not shown: alice/report: it is under another key" in capfd.readouterr().err
+        store.nodes = honest  # type: ignore[method-assign]
+        await t.alice.sharing.unshare(await t.alice.place(b"alice/report"), t.bob.identity.user_id)
+        assert await names_in(t.bob.remote, b"alice") == [b"private"]
+        assert capfd.readouterr().err == ""
 
 
 async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
