@@ -29,6 +29,8 @@ from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Sp
 _T = TypeVar("_T")
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _GONE = "it is gone"
+_ANEW = 8
+"""Times that a listing begins anew because its folder's keys have been changed."""
 _USERS = b"user."
 """The namespace of extended attributes that programs see. Others in a body are the drive's own notes."""
 
@@ -65,10 +67,19 @@ class DriveRemote:
             if not folder.is_folder:
                 raise protocol.NotADirectory(path)
         after: Token | None = None
+        given: set[bytes] = set()
+        anew = 0
         while True:
             with self._said(path):
                 listed = await listed_page(self._core, folder, after)
+                if listed.folder.node.epoch != folder.stored.node.epoch and anew < _ANEW:
+                    # Its keys have been changed, and so the tokens by which its pages are ordered.
+                    folder, after, anew = await self._find.existing(path), None, anew + 1
+                    continue
                 entries = await self._core.transfers.on_thread(opened_page, folder, listed)
+            if anew:
+                entries = [entry for entry in entries if entry.name not in given]
+            given.update(entry.name for entry in entries)
             if entries:
                 yield entries
             after = listed.after

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
@@ -10,16 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from broker.drive.errors import DriveError, Missing, Tampered
-from broker.drive.metadata.protocol import Below, Commit
+from broker.drive.metadata.protocol import Below, Commit, Listed
 from broker.drive.records import NodeId, Right, StoredNode
+from broker.remotes.drive import listing
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
-from broker.remotes.protocol import CrossDevice, Forbidden
+from broker.remotes.protocol import CrossDevice, Entry, Forbidden
 
 from ..helpers import NOTHING, content_of, names_in, put
-from .team import killed_before, of_keys, team
-from .users import place_of
+from .team import Team, killed_before, of_keys, team
+from .users import place_of, user
 
 
 async def test_killed_at_any_commit(tmp_path: Path) -> None:
@@ -107,6 +108,46 @@ async def test_one_share_that_cannot_be_shown(tmp_path: Path, capfd: pytest.Capt
         await t.alice.sharing.unshare(await t.alice.place(b"alice/report"), t.bob.identity.user_id)
         assert await names_in(t.bob.remote, b"alice") == [b"private"]
         assert capfd.readouterr().err == ""
+
+
+async def test_a_listing_goes_on_under_new_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name comes once, to the owner's other session as to who keeps the share; a server that never stops to say
+    that there are others gets an end."""
+    monkeypatch.setattr(listing, "_PAGE", 2)
+    async with team(tmp_path) as t:
+        carol = await user(t.server, t.folder, "carol")
+        other = open_served(place_of(t.server, t.folder, "alice", "other"), {})
+        names = {b"%d" % number for number in range(7)}
+        await t.alice.remote.mkdir(b"alice/many", NOTHING)
+        for name in names:
+            await put(t.alice.remote, b"alice/many/" + name)
+        await t.share(b"alice/many", to=carol)
+        for client in (carol, other):
+            await t.share(b"alice/many")
+            pages = [page async for page in interrupted(client.remote.list(b"alice/many"), t)]
+            assert sorted(entry.name for page in pages for entry in page) == sorted(names)
+        folder = (await t.alice.place(b"alice/many")).required().stored.node
+        honest = other.core.store.list
+
+        async def lying(id: NodeId, *args: object) -> Listed:
+            listed = await honest(id, *args)  # type: ignore[arg-type]
+            stored = replace(listed.folder, node=replace(folder, epoch=folder.epoch + 1))
+            return replace(listed, folder=stored)
+
+        other.core.store.list = lying  # type: ignore[method-assign,assignment]
+        assert len(await names_in(other.remote, b"alice/many")) == len(names)
+        await carol.close()
+        await other.close()
+
+
+async def interrupted(pages: AsyncIterator[Sequence[Entry]], t: Team) -> AsyncIterator[Sequence[Entry]]:
+    """`pages`, with a change of keys after the first."""
+    first = True
+    async for page in pages:
+        yield page
+        if first:
+            await t.unshare(b"alice/many")
+            first = False
 
 
 async def test_moved_to_where_the_walk_has_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
