@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from broker.drive.errors import DriveError, EntryChanged, EpochChanged, NodeChanged, Tampered
+from broker.drive.errors import Denied, DriveError, EntryChanged, EpochChanged, NodeChanged, Tampered
 from broker.drive.format.bodies import Body
 from broker.drive.format.entries import open_entry, seal_entry, tombstone
 from broker.drive.format.grants import grant_is_signed, seal_grant
@@ -30,6 +30,14 @@ from broker.telling import shown
 
 _MARK = b"drive.rekeyed"
 """An attribute of the body of a node that a walk has been at: the mark of that walk."""
+_COMMIT_MAX = 126 << 20
+"""Bytes of names that one commit can have: what a server takes (COMMIT_MAX), less the node and its grants."""
+_AROUND = 430
+"""Bytes of one name and of its tombstone besides what is sealed."""
+
+
+Child = tuple[bytes, Entry, NodeKeys]
+"""A name in a folder, opened."""
 
 
 class _Known(Struct, frozen=True):
@@ -149,7 +157,7 @@ class Rekeying:
                 entries.append((answer[0], Held(answer[1], keys)))
         return entries
 
-    async def _children(self, folder: Held) -> list[tuple[bytes, Entry, NodeKeys]]:
+    async def _children(self, folder: Held) -> list[Child]:
         found = []
         after = None
         while True:
@@ -166,10 +174,13 @@ class Rekeying:
             if after is None:
                 return found
 
-    async def _rekey(
-        self, known: _Known, held: Held, body: Body, children: Sequence[tuple[bytes, Entry, NodeKeys]]
-    ) -> Held:
-        """One commit: the node, all its names, and all names in it."""
+    async def _rekey(self, known: _Known, held: Held, body: Body, children: Sequence[Child]) -> Held:
+        """One commit: the node, all its names, and all names in it. Denied when it would be too long."""
+        if commit_size(children) > _COMMIT_MAX:
+            raise Denied(
+                f"{shown(known.names[held.id][0][1])} has {len(children)} names, too many to change its keys: move "
+                "some of them to a folder in it, and finish with seccomp-drive unshare PATH"
+            )
         node = held.stored.node
         new = Held(held.stored, new_node_keys())
         epoch = node.epoch + 1
@@ -227,3 +238,8 @@ class Rekeying:
 
 def _body(held: Held) -> Body:
     return open_node(held.stored.node, held.keys, verify=True)
+
+
+def commit_size(children: Sequence[Child]) -> int:
+    """Bytes of a commit that gives these names new keys, and a little more."""
+    return sum(len(entry.sealed) + len(entry.sealed_seed) + _AROUND for _, entry, _ in children)

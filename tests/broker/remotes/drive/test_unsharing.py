@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -9,10 +10,15 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from broker.drive.errors import DriveError, Missing, Tampered
-from broker.drive.metadata.protocol import Below, Commit, Listed
-from broker.drive.records import NodeId, Right, StoredNode
-from broker.remotes.drive import listing
+from broker.drive.errors import Denied, DriveError, Missing, Tampered
+from broker.drive.format.entries import seal_entry, tombstone
+from broker.drive.format.keys import new_node_keys
+from broker.drive.http import messages
+from broker.drive.http.codec import encode
+from broker.drive.http.routes import COMMIT_MAX
+from broker.drive.metadata.protocol import Below, Commit, Listed, PutEntry
+from broker.drive.records import SEALED_MAX, NodeId, OperationId, Right, StoredNode
+from broker.remotes.drive import listing, rekeying
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.rekeying import Rekeying
 from broker.remotes.drive.served import open_served
@@ -245,3 +251,33 @@ async def test_a_name_that_does_not_open(tmp_path: Path, name: bytes) -> None:
         await t.alice.sharing.resume()
         for path in (b"report", b"report/deep", b"report/short", b"report/deep/long"):
             assert (await t.alice.place(b"alice/" + path)).required().stored.node.epoch == 2
+
+
+async def test_a_folder_with_more_names_than_a_commit_can_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said what to do, which then helps."""
+    async with team(tmp_path) as t:
+        for number in range(3):
+            await put(t.alice.remote, b"alice/report/%d" % number)
+        await t.share(b"alice/report")
+        monkeypatch.setattr(rekeying, "_COMMIT_MAX", 4 * 620)
+        with pytest.raises(Denied, match="report has 5 names"):
+            await t.unshare(b"alice/report")
+        await t.alice.remote.rename(b"alice/report/0", b"alice/report/deep/0")
+        assert await t.alice.sharing.resume() == 7
+
+
+@pytest.mark.parametrize("length", [1, 255])
+def test_the_size_of_a_commit_is_not_underestimated(length: int) -> None:
+    """It has to be refused before the server does, and not much before."""
+    keys = new_node_keys()
+    name = b"x" * length
+    children, changes = [], []
+    for _ in range(100):
+        entry = seal_entry(NodeId(os.urandom(16)), keys, 1 << 20, 1 << 20, name, NodeId(os.urandom(16)), keys)
+        children.append((name, entry, keys))
+        changes += [PutEntry(entry), PutEntry(tombstone(entry.parent, keys, 1 << 20, 1 << 20, entry.token))]
+    sent = len(encode(messages.Changes(OperationId(os.urandom(16)), True, entries=changes)))
+    assert sent <= rekeying.commit_size(children) < 1.1 * sent
+    assert rekeying._COMMIT_MAX + SEALED_MAX < COMMIT_MAX
