@@ -7,23 +7,22 @@ import errno
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, Protocol
+from typing import Protocol
 
 from msgspec.structs import replace
 
-from broker.mirror.digests import CHUNK, SMALL, digest_of, new_digest, on_thread
+from broker.mirror.digests import CHUNK, digest_of, new_digest
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import reopen
 from broker.mirror.records import Record
 from broker.mirror.shared import Locks
+from broker.mirror.threads import SMALL, briefly
 from broker.remotes.paths import Path
 from broker.remotes.protocol import BadAnswer, NotFound, Remote, Step, VersionChanged, unseen
 
 _HOLE = bytes(64 << 10)
 """Runs of zeros of this length stay holes."""
 _FULL = errno.ENOSPC, errno.EDQUOT
-
-_P = ParamSpec("_P")
 
 Tell = Callable[[Path, str], None]
 """Tells the user something about a file, as a sentence that begins with its path."""
@@ -135,7 +134,7 @@ class Content:
             with self._progress.transfer("fetching", path, record.size) as step:
                 while offset < record.size:
                     data = await self._read(path, record, offset)
-                    await _run(len(data), digest.update, data)
+                    await briefly(len(data) <= SMALL, digest.update, data)
                     await self._store(target, data, offset)
                     offset += len(data)
                     step(len(data))
@@ -153,7 +152,7 @@ class Content:
         """On a full disk other content makes room, as long as there is any."""
         while True:
             try:
-                return await _run(len(data), _store, target, data, offset)
+                return await briefly(len(data) <= SMALL, _store, target, data, offset)
             except OSError as error:
                 if error.errno not in _FULL:
                     raise
@@ -173,14 +172,6 @@ class Content:
             self._tell(path, f"is refused: {wrong}")
             raise BadAnswer(path, wrong)
         return data
-
-
-async def _run(size: int, work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> None:
-    """`work` on so many bytes: at once where that takes less than to wake a thread."""
-    if size <= SMALL:
-        work(*args, **kwargs)
-    else:
-        await on_thread(work, *args, **kwargs)
 
 
 def _store(file: int, data: bytes, offset: int) -> None:

@@ -14,10 +14,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from broker.mirror import leases
-from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import make_hole, reopen
 from broker.mirror.shared import Locks
+from broker.mirror.threads import on_thread
 from broker.mirror.tree import Tree
 from broker.mirror.usage import Usage
 from broker.remotes.paths import Path

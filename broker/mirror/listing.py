@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Collection, Sequence
@@ -12,6 +11,7 @@ from broker.mirror.ahead import ahead
 from broker.mirror.ledger import Ledger
 from broker.mirror.placing import Placing, same
 from broker.mirror.shared import Generation, Locks
+from broker.mirror.threads import FEW, briefly
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
 from broker.remotes.paths import Path, join
@@ -19,6 +19,8 @@ from broker.remotes.protocol import Entry, Remote
 
 _TOGETHER = 500
 """Names that are placed and put on record before others may change some in that folder."""
+_SHORT = 4096
+"""Bytes that file systems give a folder of some hundred names."""
 _MISSES_LEAST, _MISSES_SHARE = 8, 20
 """Names of a listed folder that are asked for singly, at least and as a share of all, before it is listed anew."""
 _FOLDERS_MOST = 100_000
@@ -59,7 +61,7 @@ class Listing:
         started = time.monotonic()
         token = self._generation.folder(path)
         seen: set[bytes] = set()
-        before = await asyncio.to_thread(self._tree.names, path)
+        before = await self._names(path)
         async with ahead(self._remote.list(path)) as pages:
             async for page in pages:
                 seen.update(entry.name for entry in page)
@@ -68,7 +70,7 @@ class Listing:
                 absent = [entry for entry in page if entry.name not in placed] if placed else page
                 for start in range(0, len(absent), _TOGETHER):
                     await self._place(path, absent[start : start + _TOGETHER], token)
-        for name in await asyncio.to_thread(self._tree.names, path):
+        for name in await self._names(path):
             if name not in seen:
                 await self._agreeing.agree(join(path, name), None, token)
         await self._agreeing.agree(path, *await self._agreeing.ask(path))
@@ -95,7 +97,7 @@ class Listing:
 
     async def _agree_known(self, folder: Path, entries: Sequence[Entry], token: bytes) -> Collection[bytes]:
         """Agree on names that the mirror had when the listing began; those that it has still."""
-        present = await asyncio.to_thread(self._stats, folder, [entry.name for entry in entries])
+        present = await briefly(len(entries) <= FEW, self._stats, folder, [entry.name for entry in entries])
         records = await self._ledger.get_many(status.st_ino for status in present.values())
         for entry in entries:
             status = present.get(entry.name)
@@ -118,6 +120,10 @@ class Listing:
         for entry in absent:
             if entry.name not in made:
                 await self._agreeing.agree(join(folder, entry.name), entry.attributes, token)
+
+    async def _names(self, path: Path) -> Collection[bytes]:
+        status = self._tree.lstat(path)
+        return await briefly(status is not None and status.st_size <= _SHORT, self._tree.names, path)
 
     def _stats(self, path: Path, names: Sequence[bytes]) -> dict[bytes, os.stat_result]:
         found = {name: self._tree.lstat(join(path, name)) for name in names}

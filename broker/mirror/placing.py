@@ -11,10 +11,10 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from broker.mirror import leases, making
-from broker.mirror.digests import on_thread
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import SET_ID, Unplaceable
 from broker.mirror.records import Record
+from broker.mirror.threads import FEW, briefly, on_thread
 from broker.mirror.tree import Tree
 from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, parent_of
@@ -81,9 +81,10 @@ class Placing:
         """
         folder = self._tree.open(path, os.O_PATH)
         try:
-            records = await on_thread(self._create_all, path, entries)
+            few = len(entries) <= FEW
+            records = await briefly(few, self._create_all, path, entries)
             await self._ledger.add(*records.values())
-            for record in await on_thread(_missing, folder, records):
+            for record in await briefly(few, _missing, folder, records):
                 await self._ledger.drop_clean(record.ino)
             return records.keys()
         finally:

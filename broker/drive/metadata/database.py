@@ -22,7 +22,7 @@ T = TypeVar("T")
 _PATIENCE = 30.0
 """Seconds to wait for a connection."""
 _ATTEMPTS = 10
-_FEW = 16
+FEW = 32
 """Rows that are read or written in less time than a thread needs to wake."""
 _THREADS = {"sqlite": sqlite.THREADS, "postgresql": 16}
 
@@ -64,14 +64,14 @@ class Database:
         self, rows: int, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `read`, of about so many rows: of a few, at once."""
-        begin = self._at_once if rows <= _FEW else self._on_thread
+        begin = self._at_once if rows <= FEW else self._on_thread
         return await begin(Mode.READ, lambda connection: work(connection, *args, **kwargs))
 
     async def write_some(
         self, rows: int, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """As `write`, of about so many rows: of a few, at once."""
-        begin = self._at_once if rows <= _FEW else self._on_thread
+        begin = self._at_once if rows <= FEW else self._on_thread
         return await begin(Mode.WRITE, lambda connection: work(connection, *args, **kwargs))
 
     async def _at_once(self, mode: Mode, work: Callable[[Connection], T]) -> T:

@@ -11,7 +11,7 @@ from broker.drive.errors import Malformed, Missing
 from broker.drive.format.commits import node_is_signed
 from broker.drive.metadata import accounts, committing, granting, reading, references, schema
 from broker.drive.metadata.accounts import SqlAccounts, Terms
-from broker.drive.metadata.database import Database
+from broker.drive.metadata.database import FEW, Database
 from broker.drive.metadata.protocol import Below, Commit, Committed, Listed, PutNode, Usage
 from broker.drive.metadata.serving import Accounts, UserStore
 from broker.drive.metadata.validation import check_chunks, check_commit, check_ids, check_names
@@ -107,6 +107,10 @@ class SqlUserStore:
 
     async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed:
         check_ids([folder])
+        if after is None and limit > FEW:  # most folders are short
+            listed = await self._database.read_some(FEW, reading.listing, self._user, folder, None, FEW)
+            if listed.after is None:
+                return listed
         return await self._database.read(reading.listing, self._user, folder, after, limit)
 
     async def descendants(

@@ -14,7 +14,7 @@ from broker.remotes.drive.nodes import attributes_of
 from broker.remotes.drive.places import Held
 from broker.remotes.protocol import Entry
 
-_PAGE = 1000
+_FEW, _PAGE = 32, 1000
 
 
 async def listed_page(core: Core, folder: Held, after: Token | None) -> Listed:
@@ -25,8 +25,15 @@ async def listed_page(core: Core, folder: Held, after: Token | None) -> Listed:
     )
 
 
-def opened_page(folder: Held, listed: Listed) -> Sequence[Entry]:
-    """One page of a listing. What cannot be opened is an error of the whole: nothing is left out silently.
+async def opened(core: Core, folder: Held, listed: Listed) -> Sequence[Entry]:
+    """The page, opened: a short one sooner than a thread would wake."""
+    if len(listed.entries) <= _FEW:
+        return _opened(folder, listed)
+    return await core.transfers.on_thread(_opened, folder, listed)
+
+
+def _opened(folder: Held, listed: Listed) -> Sequence[Entry]:
+    """What cannot be opened is an error of the whole: nothing is left out silently.
 
     Signatures are not looked at: they would cost more than all else.
     """

@@ -19,7 +19,7 @@ from broker.remotes.drive.core import Core
 from broker.remotes.drive.editing import Editing, Source
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.finding import Finder
-from broker.remotes.drive.listing import listed_page, opened_page
+from broker.remotes.drive.listing import listed_page, opened
 from broker.remotes.drive.nodes import attributes_of, changed, is_version
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.roots import Root
@@ -76,7 +76,7 @@ class DriveRemote:
                     # Its keys have been changed, and so the tokens by which its pages are ordered.
                     folder, after, anew = await self._find.existing(path), None, anew + 1
                     continue
-                entries = await self._core.transfers.on_thread(opened_page, folder, listed)
+                entries = await opened(self._core, folder, listed)
             if anew:
                 entries = [entry for entry in entries if entry.name not in given]
             given.update(entry.name for entry in entries)

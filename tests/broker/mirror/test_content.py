@@ -15,7 +15,8 @@ from remotes.plans import Plan
 
 from broker.errors import errno_of
 from broker.mirror import content
-from broker.mirror.digests import CHUNK, on_thread
+from broker.mirror.digests import CHUNK
+from broker.mirror.threads import on_thread
 from broker.remotes.protocol import BadAnswer, Unavailable, Version
 
 from .drive import WRITE, Drives, content_of, opening, store
