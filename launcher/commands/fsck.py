@@ -68,7 +68,7 @@ async def _store(arguments: Namespace, database: Database, blobs: BlobStore, pat
     """What tables and blobs say of each other. How much is wrong, and stays so."""
     from broker.drive.metadata.checks import check, repair
 
-    before = await check(database, blobs)
+    before = await check(database, blobs, lost=arguments.repair)
     after = await repair(database, blobs) if arguments.repair and before else before
     for finding in before:
         state = "repaired" if finding not in after else "--repair puts it right" if finding.repairable else "damaged"

@@ -30,6 +30,9 @@ WORKERS = 16
 PAGE = 1000
 """Blobs that are listed, or deleted, by one request (the most that S3 takes)."""
 
+_OWNER = "owner"
+"""The object that says whose blobs these are, in hexadecimal digits. It is no blob, and so never listed."""
+
 _FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)|\b507 Insufficient Storage\b")
 
 
@@ -74,6 +77,17 @@ class ObjectBlobs:
         stream = await self._run(obstore.list, self._store)
         while page := await self._run(_next_page, stream):
             yield [blob for meta in page if (blob := _stored(meta))]
+
+    async def owner(self) -> bytes | None:
+        try:
+            return bytes.fromhex((await self._run(self._get, _OWNER)).decode())
+        except Missing:
+            return None
+        except ValueError as error:
+            raise Damaged(f"the object {_OWNER} of the blob store does not say whose blobs these are") from error
+
+    async def claim(self, owner: bytes) -> None:
+        await self._run(self._put, _OWNER, owner.hex().encode(), True)
 
     async def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -52,6 +52,14 @@ class BlobStore(Protocol):
         """All blobs, in pages."""
         ...
 
+    async def owner(self) -> bytes | None:
+        """Id of the metadata store whose blobs these are; None where nobody has claimed them."""
+        ...
+
+    async def claim(self, owner: bytes) -> None:
+        """Say whose blobs these are, durably."""
+        ...
+
     async def close(self) -> None: ...
 
 

@@ -47,6 +47,12 @@ class HttpBlobs:
         raise Denied("blobs are listed by the collection on the server")
         yield ()
 
+    async def owner(self) -> bytes | None:
+        raise Denied("whose blobs these are is known on the server")
+
+    async def claim(self, owner: bytes) -> None:
+        raise Denied("whose blobs these are is said on the server")
+
     async def close(self) -> None:
         await self._links.close()
 

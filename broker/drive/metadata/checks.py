@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Integer, Select, bindparam, delete, func, insert, literal, select, update
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
-from broker.drive.metadata import clock
+from broker.drive.metadata import belonging, clock
 from broker.drive.metadata.access import DEPTH
 from broker.drive.metadata.collection import adopt
 from broker.drive.metadata.database import Database
@@ -26,8 +26,12 @@ class Finding(Struct, frozen=True):
     repairable: bool = False
 
 
-async def check(database: Database, blobs: BlobStore) -> Sequence[Finding]:
-    """All that is wrong now. What changes meanwhile is not taken for an error."""
+async def check(database: Database, blobs: BlobStore, *, lost: bool = False) -> Sequence[Finding]:
+    """All that is wrong now. What changes meanwhile is not taken for an error.
+
+    Unusable where the blobs are another database's, or where there are none, unless they may be `lost`.
+    """
+    await belonging.require(database, blobs, lost=lost)
     scan = os.urandom(16)
     begun = await database.read(clock.now)
     try:
@@ -44,6 +48,7 @@ async def repair(database: Database, blobs: BlobStore) -> Sequence[Finding]:
     Nothing that a client has sealed is changed, and no blob is deleted: what nothing refers to goes with the next
     collection.
     """
+    await belonging.require(database, blobs, lost=True)
     await database.write_durably(_repair)
     async for page in blobs.list():
         await database.write(adopt, page)

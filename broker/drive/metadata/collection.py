@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
 from broker.drive.errors import Unusable
-from broker.drive.metadata import clock
+from broker.drive.metadata import belonging, clock
 from broker.drive.metadata.clock import SECOND, now_ns
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.schema import (
@@ -50,8 +50,9 @@ class Collected(Struct, frozen=True):
 async def collect(database: Database, blobs: BlobStore, grace: int) -> Collected:
     """Delete what nothing has referred to for `grace` seconds, which must be longer than backups are old.
 
-    Unusable while another one is at it.
+    Unusable while another one is at it, and where the blobs are another database's.
     """
+    await belonging.require(database, blobs)
     holder = os.urandom(16)
     await database.write(_take_lease, holder)
     try:

@@ -16,6 +16,7 @@ from broker.drive.blobs.opening import open_blobs
 from broker.drive.blobs.protocol import LinkedBlobs
 from broker.drive.errors import Malformed
 from broker.drive.http.origins import on_loopback, origin_of
+from broker.drive.metadata import belonging
 from broker.drive.metadata.accounts import Terms
 from broker.drive.metadata.store import open_store
 from broker.drive.records import BlobName
@@ -84,6 +85,7 @@ async def serve(settings: Settings, listening: Callable[[str], None]) -> None:
         blobs = open_blobs(settings.blobs)
         terms = Terms(origin, settings.invitation, settings.bytes_limit, settings.nodes_limit)
         metadata = await open_store(settings.metadata, create=True, terms=terms)
+        await belonging.require(metadata.database, blobs)
         links = await _links(blobs, origin) if settings.links else None
         serving = Serving(origin, settings.invitation, links, settings.limits, settings.metrics_token)
         server = _Server(_config(settings, application(metadata, blobs, serving)), lambda: listening(origin))

@@ -13,6 +13,7 @@ from broker.drive.blobs.opening import open_blobs
 from broker.drive.errors import NameTaken
 from broker.drive.format.identity import Identity, new_identity, valid_user_name
 from broker.drive.keyring import KeyringError, create_key_file, load_identity
+from broker.drive.metadata import belonging
 from broker.drive.metadata.store import SqlStore, open_store
 from broker.drive.passphrases import Passphrases
 from broker.drive.reserve import Reserve
@@ -67,7 +68,9 @@ def _alone(where: Embedded) -> Iterator[None]:
 async def _create(where: Embedded) -> None:
     """A key file, and then its user: in this order, since a user without a key could never be reached."""
     store = await open_store(where.metadata, create=True)
+    blobs = open_blobs(where.blobs)
     try:
+        await belonging.require(store.database, blobs)
         identity = new_identity(_name(), "", await store.accounts.server_id())
         create_key_file(where.key, identity, None)
         await _register(store, identity)
@@ -78,6 +81,7 @@ async def _create(where: Embedded) -> None:
             "it with seccomp-drive key recover, or move the folder away for a new drive"
         ) from None
     finally:
+        await blobs.close()
         await store.close()
     tell(f"made an encrypted drive in {where.folder}; keep a copy of its key, {where.key}: without it all is lost")
 

@@ -7,13 +7,14 @@ import os
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 from broker.drive.blobs.objects import LinkingObjectBlobs, ObjectBlobs
 from broker.drive.blobs.opening import open_blobs
 from broker.drive.blobs.protocol import BLOB_MAX, StoredBlob
-from broker.drive.errors import Malformed, Missing, Unreachable
+from broker.drive.errors import Damaged, Malformed, Missing, Unreachable
 from broker.drive.records import BlobName
 from tests.broker.drive.blobs.conftest import new_name
 from tests.broker.drive.seaweed import Seaweed
@@ -95,6 +96,24 @@ def test_a_blob_that_is_too_long_is_not_sent(blobs: ObjectBlobs) -> None:
         assert await all_of(blobs) == []
 
     asyncio.run(run())
+
+
+def test_whose_blobs_they_are_is_no_blob(blobs: ObjectBlobs) -> None:
+    """Nobody's until they are claimed; the mark is not listed."""
+
+    async def run() -> None:
+        assert await blobs.owner() is None
+        await blobs.claim(b"somebody")
+        assert await blobs.owner() == b"somebody"
+        assert await all_of(blobs) == []
+
+    asyncio.run(run())
+
+
+def test_a_damaged_mark_is_told(tmp_path: Path) -> None:
+    (tmp_path / "owner").write_bytes(b"\xff no digits")
+    with pytest.raises(Damaged, match="owner"):
+        asyncio.run(open_blobs(f"file://{tmp_path}").owner())
 
 
 def test_a_link_fetches_one_blob_and_nothing_else(seaweed: Seaweed) -> None:

@@ -135,6 +135,7 @@ class Blobs:
 
     def __init__(self, sizes: Mapping[BlobName, int] | None = None) -> None:
         self.sizes = dict(sizes or {})
+        self.mark: bytes | None = None
 
     def put(self, *chunks: Chunk) -> None:
         self.sizes |= {chunk.blob: chunk.size for chunk in chunks}
@@ -148,6 +149,12 @@ class Blobs:
         found = [StoredBlob(name, size, 0.0) for name, size in self.sizes.items()]
         for start in range(0, len(found), 2):
             yield found[start : start + 2]
+
+    async def owner(self) -> bytes | None:
+        return self.mark
+
+    async def claim(self, owner: bytes) -> None:
+        self.mark = owner
 
 
 async def refused(error: type[DriveError], awaited: Awaitable[object]) -> None:

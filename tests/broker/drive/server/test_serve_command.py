@@ -137,6 +137,13 @@ def test_what_cannot_be_served_is_told(words: list[str], said: str, capfd: pytes
     assert told.startswith("seccomp-drive: ") and said in told and told.count("seccomp-drive: ") == 1
 
 
+def test_blobs_of_another_database_are_not_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "owner").write_text("00" * 16)
+    words = ["--meta", f"sqlite:///{tmp_path}/m", "--blobs", f"file://{tmp_path}", "--listen", "127.0.0.1:0"]
+    assert main(["serve", *words]) == FAILED
+    assert "the blobs belong to another database" in capfd.readouterr().err
+
+
 def test_sizes_and_addresses() -> None:
     settings = parse([*STORES, "--listen", "[::1]:9000", "--quota", "10GiB", "--quota-files", "5"])
     assert (settings.host, settings.port) == ("::1", 9000)

@@ -221,6 +221,7 @@ class MemoryBlobs:
     def __init__(self) -> None:
         self.blobs: dict[BlobName, bytes] = {}
         self.passing: set[BlobName] = set()
+        self.mark: bytes | None = None
 
     async def put(self, name: BlobName, data: bytes | memoryview, *, durable: bool = True) -> None:
         self.blobs[name] = bytes(data)
@@ -241,6 +242,12 @@ class MemoryBlobs:
 
     async def list(self) -> AsyncIterator[Sequence[StoredBlob]]:
         yield [StoredBlob(name, len(data), 0.0) for name, data in self.blobs.items()]
+
+    async def owner(self) -> bytes | None:
+        return self.mark
+
+    async def claim(self, owner: bytes) -> None:
+        self.mark = owner
 
     async def close(self) -> None:
         """Nothing is held."""

@@ -85,7 +85,17 @@ async def test_a_drive_in_a_folder(tmp_path: Path) -> None:
     await put(remote, b"f", os.urandom(10_000))
     await remote.close()
     assert {path.name for path in (tmp_path / "my drive").iterdir()} >= {"identity.key", "metadata.sqlite", "blobs"}
-    assert len([path for path in (tmp_path / "my drive/blobs").rglob("*") if path.is_file()]) == 1
+    assert len([*(tmp_path / "my drive/blobs").glob("*/*")]) == 1
+
+
+async def test_blobs_of_another_drive_are_left_alone(homes: Path) -> None:
+    """Where database and key are gone, a new drive would collect what the old one had."""
+    await (await opened()).close()
+    for gone in (*homes.glob("metadata.sqlite*"), homes / "identity.key"):
+        gone.unlink()
+    with pytest.raises(SetupError, match="belong to another database"):
+        await opened()
+    assert not (homes / "identity.key").exists()
 
 
 @pytest.mark.parametrize(
