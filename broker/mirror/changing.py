@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
 from broker.mirror.names import Act
-from broker.mirror.nodes import SET_ID, changes_between
+from broker.mirror.nodes import SET_ID, changes_between, clamp_times
 from broker.mirror.records import Record
 from broker.mirror.setid import Rule
 from broker.mirror.tree import Tree
@@ -40,7 +40,7 @@ class Changing:
         if record is None or not record.dirty or record.mode & SET_ID:
             return await self.change(path, act, file=file, rule=rule, writing=True)
         result = act(path)
-        after = os.fstat(file)
+        after = clamp_times(file)
         if _owner(before) != _owner(after) or after.st_mode & SET_ID:
             async with self._node(path, file) as here:
                 record = await self._ledger.get(before.st_ino)
@@ -61,7 +61,7 @@ class Changing:
             if before and record and stat.S_ISREG(before.st_mode):
                 kept = record.mode & SET_ID
                 left = kept if rule is None else rule.left(record.mode, before.st_uid, before.st_gid)
-            result = self._tree.run(act, here)
+            result = self._tree.run(_clamped(act), here)
             after = self._tree.lstat(here)
             if before and after and record:
                 await self._tell_change(here, before, after, record, writing, (kept, left))
@@ -164,6 +164,17 @@ class Changing:
         except VersionChanged:
             await self._remote.set_attributes(path, changes)
             return None
+
+
+def _clamped(act: Act) -> Act:
+    """`act`, and no time that cannot be put on record."""
+
+    def acting(real: bytes) -> int:
+        result = act(real)
+        clamp_times(real)
+        return result
+
+    return acting
 
 
 def _owner(status: os.stat_result) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from broker.remotes.protocol import Attributes, Changes
 
 SET_ID = stat.S_ISUID | stat.S_ISGID
 USER = b"user."
+_EARLIEST, _LATEST = -(1 << 63), (1 << 63) - 1
 _BLOCK_MOST = 1 << 20
 
 
@@ -48,6 +49,21 @@ def dress(real: bytes, attributes: Attributes, *, owners: bool) -> None:
         dropped = 0 if attributes.is_directory else SET_ID
         os.chmod(real, stat.S_IMODE(attributes.mode) & ~dropped)
     os.utime(real, ns=(attributes.atime_ns, attributes.mtime_ns), follow_symlinks=False)
+
+
+def clamp_times(node: bytes | int) -> os.stat_result:
+    """Give a node, by its path or a descriptor, the nearest times that 64 bits of nanoseconds have, of the years 1677
+    to 2262: what is on record, and what goes to a remote, has no others (utimensat(2): file systems clamp as well).
+    What the node is then."""
+    real = b"/proc/self/fd/%d" % node if isinstance(node, int) else node
+    follow = isinstance(node, int)
+    status = os.stat(real, follow_symlinks=follow)
+    times = status.st_atime_ns, status.st_mtime_ns
+    if all(_EARLIEST <= time <= _LATEST for time in times):
+        return status
+    accessed, modified = (max(_EARLIEST, min(time, _LATEST)) for time in times)
+    os.utime(real, ns=(accessed, modified), follow_symlinks=follow)
+    return os.stat(real, follow_symlinks=follow)
 
 
 def make_hole(file: int, size: int, mtime_ns: int) -> None:

@@ -15,7 +15,7 @@ from broker.mirror.content import Progress, Tell
 from broker.mirror.digests import digest_of
 from broker.mirror.ledger import Ledger
 from broker.mirror.lookup import Lookup
-from broker.mirror.nodes import SET_ID, changes_of
+from broker.mirror.nodes import SET_ID, changes_of, clamp_times
 from broker.mirror.placing import agrees, record_of
 from broker.mirror.records import Record
 from broker.mirror.setid import SetIds
@@ -58,7 +58,7 @@ class Pushing:
     async def push(self, path: Path, file: int, record: Record, durable: bool) -> bool:
         """Give the remote the content and the attributes behind `file`, if it has others; whether it had another
         content, so that this is `durable` now. Hold the node's lock."""
-        status = os.fstat(file)
+        status = clamp_times(file)
         digest = await digest_of(file)
         changes = self._changes(status, record, written=digest != record.digest)
         if digest == record.digest and status.st_size == record.size:

@@ -15,7 +15,7 @@ from remotes.plans import Plan
 from broker.mirror.setid import ByChmod, ByChown, Writer
 from broker.remotes.protocol import BadAnswer, Capabilities, Changes, Unavailable
 
-from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, on_descriptor, opening, store
+from .drive import FOREVER, WRITE, Drive, Drives, calling, content_of, on_descriptor, opening, settled, store
 
 
 async def test_changes_go_through(drives: Drives, memory: Memory, plan: Plan) -> None:
@@ -311,3 +311,23 @@ async def test_times_leave_set_id_bits_and_an_owner_takes_them(drives: Drives, m
             await drive.mirror.change(b"f", lambda real: 0, rule=ByChown(Writer(owner + 1, (), True, False)))
         await drive.mirror.change(b"f", lambda real: 0, rule=ByChown(Writer(owner + 1, (), True, True)))
         assert memory._find(b"f").mode & 0o7777 == 0o755
+
+
+async def test_a_time_far_away_is_the_nearest_that_there_is(drives: Drives, memory: Memory) -> None:
+    """As file systems with short times do it: what is 64 bits of nanoseconds away, here and on the remote alike."""
+    await store(memory, b"f", b"content")
+    await memory.mkdir(b"d", Changes(mode=0o755))
+    given, kept = 10**19, (1 << 63) - 1
+    async with drives() as drive:
+        for path in (b"f", b"d"):
+            await drive.mirror.change(path, calling(os.utime, ns=(given, given)))
+            found = await drive.stat(path)
+            assert found is not None and found.st_mtime_ns == memory._find(path).mtime_ns == kept
+        written = await drive.open(b"new", WRITE)
+        os.write(written, b"text")
+        await drive.mirror.change(b"new", on_descriptor(os.utime, written, (given / 1e9,) * 2), file=written)
+        os.utime(written, ns=(given, given))  # as a session of before may have left it
+        await drive.close(written)
+        assert memory._find(b"new").mtime_ns == kept
+        await settled(drive)
+        assert await drive.dirty() == set()
