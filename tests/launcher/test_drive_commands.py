@@ -49,6 +49,23 @@ def test_a_user_as_key_show_prints_him() -> None:
     assert named("bob") == ("bob", None)
 
 
+def test_a_damaged_memory_is_named_and_can_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By the command that the message names, which does not fail on it itself."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    drive = ["-m", f"own:=drive://{tmp_path}/own"]
+    assert cli.main(["find", *drive, "own:/"]) == 0
+    (memory,) = (tmp_path / "seccomp-drive/seen").glob("*.sqlite")
+    memory.write_bytes(b"garbage" * 1000)
+    capfd.readouterr()
+    assert cli.main(["find", *drive, "own:/"]) == 125
+    assert re.match(f"seccomp-drive: {memory} .* key accept-rollback", capfd.readouterr().err)
+    assert cli.main(["key", "accept-rollback", *drive]) == 0
+    assert cli.main(["find", *drive, "own:/"]) == 0
+
+
 def test_find_names_what_it_was_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 
+from broker.drive.errors import Unusable
 from broker.drive.records import Entry, Node, NodeId, Token
 
 Versions = Iterable[tuple[bytes, int]]
@@ -42,6 +43,7 @@ def entry_key(parent: NodeId, token: Token) -> bytes:
 
 class Memory:
     """Seen versions of one drive, in the database at `path`, or only for as long as it lives when that is None.
+    Unusable if that is damaged: it is not taken for an empty one in silence.
 
     Used by one loop and, in `flush`, by a thread beside it.
     """
@@ -51,18 +53,19 @@ class Memory:
         self._unwritten: dict[bytes, int] = {}
         self._watching: dict[int, dict[bytes, int]] = {}
         self._lock = threading.Lock()
+        self._path = path
         self._database = _open(path) if path else None
 
     def load(self, versions: Versions) -> None:
         """Have what the disk knows of these things in memory. Of most it knows the same version, and has nothing to
-        say."""
-        if self._database is None:
+        say. Unusable."""
+        if self._path is None or self._database is None:
             return
         if len(self._known) > _KEPT:
             self.flush()
             self._known.clear()
         missing = [pair for pair in versions if pair[0] not in self._known]
-        with self._lock:
+        with self._lock, _usable(self._path):
             for start in range(0, len(missing), _TOGETHER):
                 some = missing[start : start + _TOGETHER]
                 asked = list(chain.from_iterable(some))
@@ -121,7 +124,7 @@ class Memory:
         with self._lock:
             seen, self._unwritten = self._unwritten, {}
             if self._database is not None and seen:
-                with contextlib.suppress(sqlite3.OperationalError):
+                with contextlib.suppress(sqlite3.DatabaseError):
                     self._write(self._database, seen)
 
     def close(self) -> None:
@@ -152,21 +155,41 @@ def _otherwise(count: int) -> str:
 
 
 def forget(path: str) -> bool:
-    """Empty the memory at `path`, so that an older state is accepted; whether there was one."""
+    """Empty the memory at `path`, so that an older state is accepted; whether there was one. One that is damaged is
+    removed. OSError."""
     if not os.path.exists(path):
         return False
-    database = _open(path)
     try:
-        database.execute("DELETE FROM seen")
-    finally:
-        database.close()
+        with contextlib.closing(_open(path)) as database, _usable(path):
+            database.execute("DELETE FROM seen")
+    except Unusable:
+        for name in (path, f"{path}-wal", f"{path}-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
     return True
 
 
 def _open(path: str) -> sqlite3.Connection:
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
-    database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
-    database.execute("PRAGMA synchronous = NORMAL")
-    database.execute(_SCHEMA)
-    return database
+    with _usable(path):
+        database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+            database.execute(_SCHEMA)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+@contextlib.contextmanager
+def _usable(path: str) -> Iterator[None]:
+    """Unusable, naming the database and what to do, where SQLite only says what it has met."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise Unusable(
+            f"{path} remembers what was seen of the drive, and cannot be used ({error}). If it is damaged, "
+            "seccomp-drive key accept-rollback removes it: what the drive has now is then accepted"
+        ) from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from broker.drive.errors import Unusable
 from broker.drive.records import NodeId
 from broker.remotes.drive.memory import Memory, forget, node_key
 from broker.remotes.protocol import BadAnswer, Changes
@@ -149,8 +149,28 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_a_damaged_memory_is_told(tmp_path: Path) -> None:
-    """Not taken for an empty one in silence."""
+    """Not taken for an empty one in silence: it is named, with the command that removes it."""
     path = tmp_path / "seen"
     path.write_bytes(b"no database at all, but long enough to be one" * 100)
-    with pytest.raises(sqlite3.DatabaseError):
+    with pytest.raises(Unusable, match=rf"{path} .* key accept-rollback"):
         Memory(str(path))
+    assert forget(str(path))
+    Memory(str(path)).close()
+
+
+def test_a_memory_that_is_damaged_inside_is_told_and_removed(tmp_path: Path) -> None:
+    """It opens, and fails when it is looked at; nothing can be written to it either, which is passed over."""
+    path = tmp_path / "seen"
+    memory = Memory(str(path))
+    memory.saw_each((number.to_bytes(16), 1) for number in range(20_000))
+    memory.close()
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xff" * 30 * 4096)
+    memory = Memory(str(path))
+    with pytest.raises(Unusable, match=rf"{path} .* key accept-rollback"):
+        memory.load(number.to_bytes(16) for number in range(20_000))
+    memory.saw(THING, 7)
+    memory.close()
+    assert forget(str(path))
+    assert Memory(str(path)).known(THING) == 0
