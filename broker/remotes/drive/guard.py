@@ -41,8 +41,8 @@ class Guard:
                 self._memory.saw_each(others)
                 return answer
         raise Tampered(
-            "the store gives an older state than was seen before; if a backup was put back there, "
-            "accept it with seccomp-drive key accept-rollback"
+            "the store gives an older state than was seen before; if a backup was put back there, or a power loss or "
+            "pulling its disk took the last changes from it, accept it with seccomp-drive key accept-rollback"
         )
 
 

@@ -1,7 +1,8 @@
 """The rollback memory: the highest version seen of every node and entry, shared by sessions and kept over them.
 
-A store that answers with less than what is remembered shows an old state: a backup put back, or an attack. What was
-seen during the last moments before a crash may be forgotten; what is remembered is never too high.
+A store that answers with less than what is remembered shows an old state: a backup put back, changes lost to a power
+loss, or an attack. What was seen during the last moments before a crash may be forgotten; what is remembered is never
+too high.
 """
 
 from __future__ import annotations
