@@ -15,6 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, insert, or_, select,
 from broker.drive.blobs.protocol import BlobStore, StoredBlob
 from broker.drive.errors import Unusable
 from broker.drive.metadata import belonging, clock
+from broker.drive.metadata.announced import ABANDONED_SECONDS, abandoned
 from broker.drive.metadata.clock import SECOND, now_ns
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.schema import (
@@ -48,7 +49,8 @@ class Collected(Struct, frozen=True):
 
 
 async def collect(database: Database, blobs: BlobStore, grace: int) -> Collected:
-    """Delete what nothing has referred to for `grace` seconds, which must be longer than backups are old.
+    """Delete what nothing has referred to for `grace` seconds, which must be longer than backups are old, and what
+    nothing has ever referred to after a day, or after `grace` if that is less.
 
     Unusable while another one is at it, and where the blobs are another database's.
     """
@@ -72,9 +74,8 @@ async def collect(database: Database, blobs: BlobStore, grace: int) -> Collected
 
 _lease = select(leases.c.holder, (leases.c.expires_ns > now_ns()).label("valid")).where(leases.c.name == _NAME)
 _known = Batched(lambda keys: select(chunks.c.blob).where(keys), chunks.c.blob)
-_old = chunks.c.since_ns <= now_ns() - bindparam("grace", type_=chunks.c.since_ns.type)
-_unused = or_(chunks.c.state == State.RESERVED.value, chunks.c.state == State.DEAD.value)
-_goes = or_(and_(_unused, _old), chunks.c.state == State.CONDEMNED.value)
+_dead = and_(chunks.c.state == State.DEAD.value, chunks.c.since_ns <= bindparam("dead", type_=chunks.c.since_ns.type))
+_goes = or_(_dead, abandoned(), chunks.c.state == State.CONDEMNED.value)
 _candidates = select(chunks.c.blob, chunks.c.home).where(_goes).limit(_PAGE)
 _homes = Batched(lambda keys: select(homes.c.id).where(keys).order_by(homes.c.id).with_for_update(), homes.c.id)
 _doomed = Batched(
@@ -102,7 +103,8 @@ def adopt(connection: Connection, found: Sequence[StoredBlob]) -> int:
 def _condemn(connection: Connection, holder: bytes, grace: int) -> Sequence[tuple[BlobName, int]]:
     """Some blobs whose time has come, with their sizes. What was only announced counts for no quota any more."""
     _keep_lease(connection, holder)
-    times = {"grace": grace * SECOND}
+    now = clock.now(connection)
+    times = {"dead": now - grace * SECOND, "abandoned": now - min(grace, ABANDONED_SECONDS) * SECOND}
     candidates = connection.execute(_candidates, times).fetchall()
     # Homes before chunks, as in a commit. Between the first look and the locks, a commit may have taken one.
     list(_homes.rows(connection, sorted({(home,) for _, home in candidates if home})))

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from broker.drive.errors import Cycle, EntryChanged, FolderNotEmpty, Malformed, QuotaExceeded
-from broker.drive.metadata import access, before, granting, references, rows
+from broker.drive.metadata import access, announced, before, granting, references, rows
 from broker.drive.metadata.before import Home
 from broker.drive.metadata.outcome import Before, Draft, Outcome, decide
 from broker.drive.metadata.protocol import Commit, Committed, PutEntry, PutNode
@@ -206,15 +206,14 @@ def _write_homes(
         bytes = sum(_charged(draft) for draft in drafts) + grown.get(id, 0)
         number = sum((not draft.gone) - (draft.before is not None) for draft in drafts)
         if home := locked.get(id):
-            _check_quota(home, bytes, number)
+            _check_number(home, number)
+            bytes -= announced.make_room(connection, home, bytes)
         if bytes or number:
             values.append({"at": id, "bytes": bytes, "nodes": number})
     _charge.run(connection, *values)
 
 
-def _check_quota(home: Home, bytes: int, number: int) -> None:
-    if bytes > 0 and home.bytes_limit and home.bytes + bytes > home.bytes_limit:
-        raise QuotaExceeded(f"{home.bytes_limit} bytes are all that this user may have")
+def _check_number(home: Home, number: int) -> None:
     if number > 0 and home.nodes_limit and home.nodes + number > home.nodes_limit:
         raise QuotaExceeded(f"{home.nodes_limit} files and folders are all that this user may have")
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from broker.drive.errors import Malformed, Missing, NodeChanged, QuotaExceeded
-from broker.drive.metadata import access, before, clock, rows
+from broker.drive.errors import Malformed, Missing, NodeChanged
+from broker.drive.metadata import access, announced, before, clock, rows
 from broker.drive.metadata.outcome import Draft
 from broker.drive.metadata.schema import State, chunks, grants, homes, nodes
 from broker.drive.metadata.statements import Batched, Prepared
-from broker.drive.records import BlobName, Chunk, NodeId, Right, UserId
+from broker.drive.records import BlobName, Chunk, NodeId, OperationId, Right, UserId
 
 _live = Prepared(
     select(*rows.CHUNK)
@@ -77,7 +77,9 @@ def of(connection: Connection, user: UserId, node: NodeId, version: int) -> Sequ
     return [rows.chunk(row) for row in _live.rows(connection, node=node)]
 
 
-def reserve(connection: Connection, user: UserId, wanted: Sequence[Chunk], home: NodeId | None) -> None:
+def reserve(
+    connection: Connection, user: UserId, operation: OperationId, wanted: Sequence[Chunk], home: NodeId | None
+) -> None:
     """Put announced blobs on record and on the account of a home that the user may write in."""
     if home is None and (own := _home.row(connection, user=user)):
         home = own[0]
@@ -93,14 +95,13 @@ def reserve(connection: Connection, user: UserId, wanted: Sequence[Chunk], home:
             raise Malformed("that name of a blob is taken")
     new = {chunk.blob: chunk for chunk in wanted if chunk.blob not in known}
     grown = sum(chunk.size for chunk in new.values())
-    if locked.bytes_limit and locked.bytes + grown > locked.bytes_limit:
-        raise QuotaExceeded(f"{locked.bytes_limit} bytes are all that this user may have")
+    freed = announced.make_room(connection, locked, grown)
     if new:
         now = clock.now(connection)
-        common = {"home": home, "uploader": user, "state": State.RESERVED.value, "since_ns": now, "node": None}
+        common = {"home": home, "uploader": user, "state": State.RESERVED.value, "since_ns": now, "node": operation}
         values = [{"blob": chunk.blob, "id": chunk.id, "size": chunk.size} | common for chunk in new.values()]
         _insert.run(connection, *values)
-        _charge.run(connection, {"at": home, "grown": grown})
+        _charge.run(connection, {"at": home, "grown": grown - freed})
 
 
 def refer(

@@ -154,7 +154,8 @@ chunks = Table(
     Column("since_ns", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
-"""`node` is no foreign key: it stays when the node has gone. `home` and `uploader` are unknown of a blob that was
+"""`node` is no foreign key: it stays when the node has gone, and of what is RESERVED it is the operation that has
+announced it, since there may be no node yet. `home` and `uploader` are unknown of a blob that was
 found without a row."""
 Index("chunks_node", chunks.c.node, chunks.c.id, info={_ONLY: chunks.c.state == State.LIVE.value})
 Index("chunks_since", chunks.c.state, chunks.c.since_ns, info={_ONLY: chunks.c.state != State.LIVE.value})

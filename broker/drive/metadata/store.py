@@ -130,7 +130,7 @@ class SqlUserStore:
     async def reserve(self, operation: OperationId, chunks: Sequence[Chunk], home: NodeId | None = None) -> None:
         check_chunks(chunks)
         # Not durably: a power loss that takes this takes the commit that follows, and the blobs are found without it.
-        await self._database.write(references.reserve, self._user, chunks, home)
+        await self._database.write(references.reserve, self._user, operation, chunks, home)
 
     async def commit(self, commit: Commit) -> Committed:
         check_commit(commit)

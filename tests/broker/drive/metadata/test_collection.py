@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import Connection, func, insert, select, update
 
 from broker.drive.errors import Malformed, Unusable
+from broker.drive.metadata.announced import ABANDONED_SECONDS
 from broker.drive.metadata.clock import now_ns
 from broker.drive.metadata.collection import Collected, collect
 from broker.drive.metadata.protocol import PutNode
@@ -64,6 +66,28 @@ def test_only_what_nothing_refers_to_goes_and_only_after_the_grace(with_new_stor
         left = await store.database.read(rows_of, kept, replaced, removed, abandoned, unknown, recent)
         assert left == {kept.blob, recent.blob}
         assert list(await alice.store.chunks(file.id, 3)) == [kept]
+
+    with_new_store(test)
+
+
+def test_uploads_that_were_given_up_go_sooner(with_new_store: WithStore) -> None:
+    """After a day, however long the grace is; not as long as their operation goes on announcing."""
+
+    async def test(store: SqlStore) -> None:
+        alice = await register(store)
+        file = await alice.create(alice.home, "file")
+        given_up, first, next, dead = (new_chunk() for _ in range(4))
+        await alice.put_content(await alice.put_content(file, dead))
+        long = operation()
+        await alice.store.reserve(operation(), [given_up])
+        await alice.store.reserve(long, [first])
+        blobs = Blobs()
+        blobs.put(given_up, first, next, dead)
+        await store.database.write(later, ABANDONED_SECONDS + 1)
+        await alice.store.reserve(long, [next])
+        assert await collect(store.database, blobs, 30 * ABANDONED_SECONDS) == Collected(1, given_up.size, 0)
+        assert set(blobs.sizes) == {first.blob, next.blob, dead.blob}
+        await alice.commit(PutNode(replace(file, version=4), [first, next]))
 
     with_new_store(test)
 

@@ -6,10 +6,13 @@ import asyncio
 import os
 
 from msgspec.structs import replace
+from sqlalchemy import Connection, update
 
 from broker.drive.errors import Malformed, Missing, NodeChanged, QuotaExceeded
 from broker.drive.metadata.accounts import Terms
+from broker.drive.metadata.announced import ABANDONED_SECONDS
 from broker.drive.metadata.protocol import PutNode
+from broker.drive.metadata.schema import chunks
 from broker.drive.metadata.store import SqlStore, open_store
 from broker.drive.records import Right
 from tests.broker.drive.metadata.helpers import (
@@ -144,6 +147,41 @@ def test_quotas(new_url: str) -> None:
             await store.close()
 
     asyncio.run(test())
+
+
+def test_uploads_that_were_given_up_make_room(new_url: str) -> None:
+    """A day after they broke off, whoever needs the room gets it without a collection; theirs cannot come back."""
+
+    async def test() -> None:
+        store = await open_store(new_url, create=True, signed=None, terms=Terms(bytes_limit=5000))
+        try:
+            alice = await register(store)
+            file = await alice.create(alice.home, "file")
+            before = (await alice.store.usage()).bytes
+            given_up, wanted = new_chunk(3000), new_chunk(2500)
+            await alice.store.reserve(operation(), [given_up])
+            await refused(QuotaExceeded, alice.store.reserve(operation(), [wanted]))
+            await store.database.write(_later, ABANDONED_SECONDS + 1)
+            await refused(QuotaExceeded, alice.store.reserve(operation(), [new_chunk(5000)]))
+            assert await alice.store.expected(given_up.blob) == 3000
+            await alice.store.reserve(operation(), [wanted])
+            assert (await alice.store.usage()).bytes == before + 2500
+            await refused(Malformed, alice.commit(PutNode(following(file), [given_up])))
+            await alice.commit(PutNode(following(file), [wanted]))
+            assert (await alice.store.usage()).bytes == before + 2500
+            await alice.store.reserve(operation(), [new_chunk(2000)])
+            await store.database.write(_later, ABANDONED_SECONDS + 1)
+            note = new_node(inline=True)
+            await alice.commit(PutNode(note, (), b"x" * 1000), entry(alice.home, "note", note.id))
+            assert (await alice.store.usage()).bytes == before + 2500 + 1000 + len(note.body)
+        finally:
+            await store.close()
+
+    asyncio.run(test())
+
+
+def _later(connection: Connection, seconds: int) -> None:
+    connection.execute(update(chunks).values(since_ns=chunks.c.since_ns - seconds * 10**9))
 
 
 def test_a_reservation_moves_to_the_home_it_ends_in(with_store: WithStore) -> None:
