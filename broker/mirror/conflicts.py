@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Collection
 
-from broker.mirror.digests import CHUNK, new_digest
+from broker.mirror.digests import CHUNK, Digest
 from broker.remotes.paths import NAME_MAX, Path, join, parent_of
 from broker.remotes.protocol import (
     AlreadyExists,
@@ -34,7 +34,7 @@ async def arrived(remote: Remote, path: Path, ours: Collection[Fingerprint]) -> 
         size = attributes.size
         if not attributes.is_regular or size not in {each for each, _ in ours}:
             return None
-        theirs, offset = new_digest(), 0
+        theirs, offset = Digest(), 0
         while offset < size:
             data = await remote.read(path, attributes.version, offset, min(CHUNK, size - offset))
             if not data:

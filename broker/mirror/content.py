@@ -11,7 +11,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
-from broker.mirror.digests import CHUNK, digest_of, new_digest
+from broker.mirror.digests import CHUNK, Digest, digest_of
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import reopen
 from broker.mirror.records import Record
@@ -129,7 +129,7 @@ class Content:
         try:
             # An open with O_TRUNC that came to nothing may have left it shorter.
             os.ftruncate(target, record.size)
-            digest = new_digest()
+            digest = Digest()
             offset = 0
             with self._progress.transfer("fetching", path, record.size) as step:
                 while offset < record.size:

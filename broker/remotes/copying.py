@@ -22,11 +22,11 @@ def copy(source: int, destination: int, step: Step = unseen) -> None:
         _copy_range(source, destination, 0, status.st_size, step)
         return
     os.ftruncate(destination, status.st_size)
-    for start, end in _extents(source, status.st_size):
+    for start, end in extents(source, status.st_size):
         _copy_range(source, destination, start, end, step)
 
 
-def _extents(source: int, size: int) -> Iterator[tuple[int, int]]:
+def extents(source: int, size: int) -> Iterator[tuple[int, int]]:
     """Where `source` has data, as (start, end) in bytes; all of it where the file system cannot tell."""
     try:
         # lseek(2) moves the position, so an open file description of our own is needed.
