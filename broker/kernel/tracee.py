@@ -14,6 +14,8 @@ from broker.kernel.native import Identity, Status
 
 CAP_CHOWN, CAP_SETGID, CAP_SETUID = 0, 6, 7
 AT_FDCWD = -100
+DELETED = b" (deleted)"
+"""What the kernel puts behind the path of a file that has lost the name it was opened by (d_path in fs/d_path.c)."""
 
 
 class Tracee:
@@ -46,10 +48,14 @@ class Tracee:
             return b""
 
     def directory(self, dirfd: int) -> bytes:
-        """The real path of the working directory (AT_FDCWD) or of a descriptor's directory. EBADF if it has none."""
-        if dirfd == AT_FDCWD:
-            return self._link(b"cwd")
-        return self.descriptor(dirfd)
+        """The real path of the working directory (AT_FDCWD) or of a descriptor's file. EBADF if there is none.
+
+        Without the mark of a lost name: what was replaced on the drive is still at its place.
+        """
+        real = self._link(b"cwd") if dirfd == AT_FDCWD else self.descriptor(dirfd)
+        if real.endswith(DELETED):
+            return unmarked(real, self._stat(b"cwd") if dirfd == AT_FDCWD else self.file_status(dirfd))
+        return real
 
     def is_removed(self, dirfd: int) -> bool:
         """Whether the working directory, or a descriptor's, has no name any more. ENOTDIR if it is no folder."""
@@ -162,6 +168,14 @@ class Tracee:
         except PermissionError:
             with _Held(native.open_proc(self.tid, link, os.O_PATH)) as file:
                 return os.fstat(file)
+
+
+def unmarked(real: bytes, status: os.stat_result) -> bytes:
+    """What procfs shows as the path of the file with this status, less the mark of a lost name: a name may end so."""
+    with contextlib.suppress(OSError):
+        if os.path.samestat(os.lstat(real), status):
+            return real
+    return real.removesuffix(DELETED)
 
 
 class _Held:

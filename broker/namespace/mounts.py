@@ -6,9 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-DELETED = b" (deleted)"
-"""What the kernel puts behind the path of a file without a name (d_path in fs/d_path.c)."""
-
 
 class Mount(Struct, frozen=True):
     """One prefix: `prefix` is a normalised absolute folder (``/drive``) or a scheme (``sommelier:``).
@@ -149,14 +146,8 @@ class Mounts:
         """The local folders directly above directory prefixes, whose listings show a prefix."""
         return self._parents
 
-    def place_of(self, real: bytes, *, deleted: bool = True) -> Place:
-        """The place behind an absolute real path as read from /proc/TID/cwd or /proc/TID/fd/N.
-
-        A trailing " (deleted)" is taken off, because a file that was replaced on the drive is still at its
-        place; with `deleted` false the caller knows that it is part of the name.
-        """
-        if deleted:
-            real = real.removesuffix(DELETED)
+    def place_of(self, real: bytes) -> Place:
+        """The place behind an absolute real path, without the mark of a file that has lost its name."""
         for root, mount in self._mirrors:
             if real == root or real.startswith(root + b"/"):
                 return Place(mount, real[len(root) + 1 :])

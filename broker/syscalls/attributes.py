@@ -11,8 +11,7 @@ from msgspec import Struct
 
 from broker.kernel import native
 from broker.kernel.idmaps import IdMaps
-from broker.kernel.tracee import AT_FDCWD
-from broker.namespace.mounts import DELETED
+from broker.kernel.tracee import AT_FDCWD, DELETED
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Reply, Return
 

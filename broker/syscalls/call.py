@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import time
 from collections.abc import Mapping
 
@@ -16,9 +15,10 @@ from broker.kernel.lane import Lane, Trapped
 from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
-from broker.namespace.mounts import DELETED, ROOT, Mounts, Place
+from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
+from broker.syscalls.looking import look_locally, seen_as
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
 from broker.syscalls.ways import Way
@@ -266,36 +266,12 @@ class Call:
 
     async def _look(self, place: Place, *, new: bool) -> Seen | None:
         if place.mount is None:
-            return self._look_locally(place.path)
+            return look_locally(self.tracee, place.path)
         mirror = self.services.mirrors[place.mount.number]
         if new and mirror.tree.lstat(place.path) is None:
             return None
         status = await mirror.look(place.path)
-        return None if status is None else _seen(status, mirror.tree.real(place.path))
-
-    def _look_locally(self, path: bytes) -> Seen | None:
-        """The local disk as the tracee sees it: its root, and /proc/self as its own."""
-        if path == b"/proc/self":
-            return Seen(Kind.SYMLINK, b"%d" % self.tracee.status.tgid)
-        if path == b"/proc/thread-self":
-            return Seen(Kind.SYMLINK, b"%d/task/%d" % (self.tracee.status.tgid, self.tracee.tid))
-        real = self.tracee.root() + path
-        try:
-            status = os.lstat(real)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        magic = stat.S_ISLNK(status.st_mode) and path.startswith(b"/proc/") and path.count(b"/") > 2
-        return self._magic(real) if magic else _seen(status, real)
-
-    def _magic(self, real: bytes) -> Seen | None:
-        """A link of /proc, which may be another process's: no more than the caller, or we, may know of it."""
-        try:
-            target = native.read_link(self.tracee.tid, real)
-            return Seen(Kind.MAGIC, target, target.endswith(DELETED) and os.stat(real).st_nlink == 0)
-        except FileNotFoundError:
-            return None
-        except native.Unreadable:
-            raise permission.forbidden() from None
+        return None if status is None else seen_as(status, mirror.tree.real(place.path))
 
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
@@ -303,14 +279,3 @@ class Call:
             raise permission.forbidden()
         mirror = None if place.mount is None else self.services.mirrors[place.mount.number]
         return Target(resolved, self.way.real(place), mirror)
-
-
-def _seen(status: os.stat_result, real: bytes) -> Seen | None:
-    if stat.S_ISDIR(status.st_mode):
-        return Seen(Kind.DIRECTORY)
-    if not stat.S_ISLNK(status.st_mode):
-        return Seen(Kind.FIFO if stat.S_ISFIFO(status.st_mode) else Kind.OTHER)
-    try:
-        return Seen(Kind.SYMLINK, os.readlink(real))
-    except FileNotFoundError:
-        return None

@@ -116,20 +116,14 @@ def test_parents_are_the_folders_whose_listing_shows_a_prefix() -> None:
         (b"/cache/m/1/a/b", Place(DEEP, b"a/b")),
         (b"/cache/m/10/a", Place(SCHEME, b"a")),
         (b"/cache/m/100", Place(None, b"/cache/m/100")),
-        (b"/cache/m/1/a (deleted)", Place(DEEP, b"a")),
-        (b"/etc/x (deleted)", Place(None, b"/etc/x")),
+        (b"/cache/m/1/a (deleted)", Place(DEEP, b"a (deleted)")),
         (b"/drive", Place(None, b"/drive")),
         (b"/", Place(None, b"/")),
     ],
 )
 def test_real_paths(real: bytes, place: Place) -> None:
-    """A mirror path is a drive place, at component boundaries; the kernel's mark of a lost name is taken off."""
+    """A mirror path is a drive place, at component boundaries."""
     assert MOUNTS.place_of(real) == place
-
-
-def test_a_name_may_end_like_the_mark() -> None:
-    """Who knows that a file has its name keeps ``(deleted)`` as a part of it."""
-    assert MOUNTS.place_of(b"/cache/m/0/a (deleted)", deleted=False) == Place(DRIVE, b"a (deleted)")
 
 
 def test_mounts_can_be_counted_and_walked() -> None:
