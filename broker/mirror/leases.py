@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import struct
 from collections.abc import Iterator
 
@@ -48,14 +49,18 @@ def is_locked(file: int) -> bool:
 
 
 def _lease(file: int, kind: int) -> bool:
-    """Whether a lease can be had. Where we may not ask, somebody is taken to have the file open."""
+    """Whether a lease can be had. Where we may not ask, somebody is taken to have the file open.
+
+    There are none but of regular files (generic_setlease in fs/locks.c), and in what is none nobody writes content.
+    """
     fcntl.fcntl(file, fcntl.F_SETSIG, signal.SIGURG)
     try:
         _set_lease(file, kind)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise
+        if error.errno != errno.EINVAL or stat.S_ISREG(os.fstat(file).st_mode):
+            raise
     return True
 
 

@@ -87,6 +87,9 @@ class Opening:
     async def truncate(self, path: Path, act: Act, writer: Writer) -> int:
         """As `Mirror.truncate`. It starts anew when another file gets the name, or this one loses it."""
         for _ in range(_ATTEMPTS):
+            status = self._tree.lstat(path)
+            if status is not None and not stat.S_ISREG(status.st_mode):
+                return self._tree.run(act, path)  # EINVAL or EISDIR (vfs_truncate in fs/open.c)
             file = await self.open(path, os.O_RDONLY, lambda real, flags: self._tree.open(path, flags), writer)
             try:
                 with contextlib.suppress(Stale):

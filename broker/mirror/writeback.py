@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import stat
 import time
 from collections.abc import AsyncIterator
 
@@ -76,9 +77,12 @@ class WriteBack:
     async def holding(self, file: int, writer: Writer = NOBODY, *, spared: bool = False) -> AsyncIterator[None]:
         """As `hold`, for a change made in this context, where `file` cannot write and nobody sees a writer.
 
-        `spared`: it is a truncation, for which nothing was fetched.
+        `spared`: it is a truncation, for which nothing was fetched. Stale if the file is no regular one.
         """
-        ino = os.fstat(file).st_ino
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise Stale
+        ino = status.st_ino
         async with self._locks.node(ino):
             if ino not in self._held:
                 anchor = os.open(b"/proc/self/fd/%d" % file, os.O_PATH | os.O_CLOEXEC)
@@ -225,8 +229,14 @@ class WriteBack:
         except GONE:
             return False
         try:
-            if os.fstat(file).st_ino != ino:
+            status = os.fstat(file)
+            if status.st_ino != ino:
                 return False
+            if not stat.S_ISREG(status.st_mode):  # earlier versions took a FIFO that was truncated for dirty
+                record = await self._ledger.get(ino)
+                if record is not None:
+                    await self._ledger.put(replace(record, dirty=False))
+                return True
             if unless_written and await self._is_written(file, ino):
                 self.left_open.add(path)
                 return True

@@ -146,3 +146,11 @@ def test_root_without_cap_lease_asks_as_the_owner(path: Path) -> None:
         text=True,
     )
     assert done.stdout.split() == ["False", "True", "True"]
+
+
+def test_of_a_fifo_there_are_none(tmp_path: Path) -> None:
+    """Nobody writes content to what is no regular file, however it is open."""
+    os.mkfifo(tmp_path / "fifo")
+    file = os.open(tmp_path / "fifo", os.O_RDWR)
+    assert not leases.has_writer(file)
+    os.close(file)

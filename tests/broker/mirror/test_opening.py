@@ -16,7 +16,7 @@ from remotes.plans import Plan
 
 from broker.mirror.opening import unlink_untouched
 
-from .drive import WRITE, Drive, Drives, calling, exchanging, opening, settled, store, tree_of
+from .drive import ROOT, WRITE, Drive, Drives, calling, exchanging, opening, settled, store, tree_of
 
 NEW = WRITE | os.O_EXCL
 
@@ -141,3 +141,16 @@ def test_only_our_own_empty_file_is_removed(tmp_path: Path) -> None:
         unlink_untouched(os.fsencode(path), ours)
     unlink_untouched(os.fsencode(path), path.stat().st_ino)
     assert not path.exists()
+
+
+async def test_only_regular_files_are_truncated(drives: Drives, memory: Memory) -> None:
+    """The kernel refuses others, and nothing of them is ever pushed."""
+    await store(memory, b"folder/f", b"1")
+    async with drives() as drive:
+        await drive.mirror.mknod(b"fifo", calling(os.mkfifo))
+        await drive.stat(b"folder")
+        for path, refused in ((b"fifo", errno.EINVAL), (b"folder", errno.EISDIR)):
+            with pytest.raises(OSError) as error:
+                await drive.mirror.truncate(path, calling(os.truncate, 0), ROOT)
+            assert error.value.errno == refused
+        assert await drive.dirty() == set()

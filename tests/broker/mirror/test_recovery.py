@@ -20,7 +20,7 @@ from broker.mirror.evicting import empty
 from broker.mirror.stash import Stash
 from broker.remotes.protocol import NoSpace, Unavailable
 
-from .drive import WRITE, Drives, content_of, settled, share, store, tree_of
+from .drive import WRITE, Drives, calling, content_of, settled, share, store, tree_of
 
 
 async def test_a_failed_push_is_the_calls_error_and_loses_nothing(drives: Drives, memory: Memory, plan: Plan) -> None:
@@ -223,6 +223,17 @@ async def test_recover_forgets_what_has_no_file(drives: Drives, memory: Memory) 
             assert await other.dirty() == {ino}
         assert await drive.recover() == []
         assert await drive.dirty() == set()
+
+
+async def test_recover_forgets_what_cannot_be_dirty(drives: Drives) -> None:
+    """A FIFO on record as dirty stands in nobody's way."""
+    async with drives() as drive:
+        await drive.mirror.mknod(b"fifo", calling(os.mkfifo))
+        await drive.mirror._ledger.mark_dirty(os.stat(drive.mirror.tree.real(b"fifo")).st_ino)
+    async with drives() as drive:
+        assert await drive.recover() == []
+        assert await drive.dirty() == set()
+        assert await drive.mirror.recovery.finish() == []
 
 
 async def test_a_file_that_is_renamed_during_each_look(drives: Drives, memory: Memory) -> None:
