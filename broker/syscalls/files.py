@@ -95,7 +95,7 @@ async def _open(call: Call, flags: int, mode: int, how: int = 0) -> Reply:
         _require_own(call, target)
     call.services.lane.handed_out()
     if flags & os.O_PATH:
-        return await redirect_open(call, target, flags)
+        return redirect_open(call, target, flags) or await _open_for_reading(call, target, flags)
     if target.resolved.seen and target.resolved.seen.kind is Kind.SYMLINK:
         raise OSError(errno.EEXIST if exclusive else errno.ELOOP, "")
     return await _install(call, target, flags, mode)
@@ -122,6 +122,14 @@ def _show_prefix(call: Call, target: Target, flags: int) -> Reply:
     arguments = (AT_FDCWD, target.real, flags | os.O_CLOEXEC, 0, 0, 0)
     folder = native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, call.identity())
     return InstallFd(folder, bool(flags & os.O_CLOEXEC), ranged=True)
+
+
+async def _open_for_reading(call: Call, target: Target, flags: int) -> Reply:
+    """What stands in for O_PATH, and serves all that a descriptor with it does. EACCES where the open itself would do
+    something: of a device, or of a FIFO, whose writers it lets go on."""
+    if stat.S_IFMT(os.lstat(target.real).st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+        raise permission.forbidden()
+    return await _install(call, target, flags & (os.O_DIRECTORY | os.O_CLOEXEC) | os.O_NONBLOCK, 0)
 
 
 async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:

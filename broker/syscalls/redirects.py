@@ -1,7 +1,7 @@
 """Calls that must act on the program itself: chdir(2), execve(2), and opens with O_PATH, which ADDFD refuses.
 
 The tracee runs another system call in place of its own. What it needs in memory is taken from its own path string:
-the last component stands there already, and behind it a NUL, which is an empty path.
+the last component stands there already, or a ``.``, and behind it a NUL, which is an empty path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
-from broker.syscalls.reply import Continue, Fail, InstallFd, Redirect, Reply, Return, Unserved
+from broker.syscalls.reply import Continue, Fail, Redirect, Reply, Return, Unserved
 from broker.telling import shown
 
 AT_SYMLINK_NOFOLLOW = 0x100
@@ -67,21 +67,15 @@ async def execveat(call: Call) -> Reply:
     return await _exec(call, call.unsigned(2), call.unsigned(3), call.integer(4))
 
 
-async def redirect_open(call: Call, target: Target, flags: int) -> Reply:
-    """An open with O_PATH, run by the tracee itself in the real folder.
-
-    Where the name in its string is not the real one (a symlink was followed, or the root of the drive), a
-    directory is opened for reading in its place, which serves all that an O_PATH descriptor does.
-    """
-    cloexec = bool(flags & os.O_CLOEXEC)
+def redirect_open(call: Call, target: Target, flags: int) -> Redirect | None:
+    """An open with O_PATH, run by the tracee itself in the real folder; None where its string has no word for it."""
     _require(call, target, os.F_OK, AT_SYMLINK_NOFOLLOW)
-    at = _last_component(call, target)
+    at, folder = _last_component(call, target), os.path.dirname(target.real)
+    if at is None and target.is_directory and call.path().endswith(b"."):
+        at, folder = _end(call) - 1, target.real
     if at is None:
-        readable = flags & os.O_DIRECTORY | os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        arguments = (AT_FDCWD, target.real, readable, 0, 0, 0)
-        file = native.call(native.AUDIT_ARCH_X86_64, _OPENAT[native.AUDIT_ARCH_X86_64], arguments, call.identity())
-        return InstallFd(file, cloexec)
-    parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return None
+    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     return Redirect(parent, _OPENAT[call.trapped.arch], (0, at, flags, 0, 0, 0))
 
 
@@ -98,7 +92,7 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     call.services.lane.handed_out()
     number = _EXECVEAT[call.trapped.arch]
-    end = call.unsigned(call.row.paths[0][1]) + len(path)
+    end = _end(call)
     if interpreter is not None:
         runs = await call.resolve(follow=True, text=interpreter[0])
         for needed in (target, runs):
@@ -205,7 +199,13 @@ def _shown(call: Call, path: bytes, target: Target) -> bytes:
 def _last_component(call: Call, target: Target) -> int | None:
     """Where, in the tracee's own string, the name stands that the file has in its real folder; None if nowhere."""
     path = call.path()
+    shortened = path.rstrip(b"/")
     name = target.resolved.place.name
-    if not name or target.resolved.name != name or path.endswith(b"/") or path.rpartition(b"/")[2] != name:
+    if not name or target.resolved.name != name or shortened.rpartition(b"/")[2] != name:
         return None
-    return call.unsigned(call.row.paths[0][1]) + len(path) - len(name)
+    return _end(call) - len(path) + len(shortened) - len(name)
+
+
+def _end(call: Call) -> int:
+    """Where the NUL of the tracee's own string stands."""
+    return call.unsigned(call.row.paths[0][1]) + len(call.path())
