@@ -53,9 +53,9 @@ class Tracee:
         Without the mark of a lost name: what was replaced on the drive is still at its place.
         """
         real = self._link(b"cwd") if dirfd == AT_FDCWD else self.descriptor(dirfd)
-        if real.endswith(DELETED):
-            return unmarked(real, self._stat(b"cwd") if dirfd == AT_FDCWD else self.file_status(dirfd))
-        return real
+        if not real.endswith(DELETED):
+            return real
+        return unmarked(real, self._stat(b"cwd") if dirfd == AT_FDCWD else self.file_status(dirfd))
 
     def is_removed(self, dirfd: int) -> bool:
         """Whether the working directory, or a descriptor's, has no name any more. ENOTDIR if it is no folder."""
@@ -140,6 +140,19 @@ class Tracee:
         if self._root is None:
             self._root = self._find_root()
         return self._root
+
+    def inside(self, real: bytes) -> bytes | None:
+        """What a path in our root is in the tracee's, which links of procfs do not heed; None where it has none."""
+        if not self.root():
+            return real
+        root = self._link(b"root").removesuffix(b"/")
+        return (real[len(root) :] or b"/") if (real + b"/").startswith(root + b"/") else None
+
+    def own_numbers(self) -> tuple[int, int]:
+        """Its thread group's number and its own in its own pid namespace (proc_pid_status(5), NStgid and NSpid)."""
+        with _Held(native.open_proc(self.tid, b"status", os.O_RDONLY)) as file:
+            fields = dict(line.split(b":", 1) for line in os.read(file, 1 << 16).splitlines())
+        return int(fields[b"NStgid"].split()[-1]), int(fields[b"NSpid"].split()[-1])
 
     def _find_root(self) -> bytes:
         link = b"/proc/%d/root" % self.tid

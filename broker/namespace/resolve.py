@@ -41,14 +41,15 @@ class Seen(Struct, frozen=True):
 
     kind: Kind
     target: bytes | None = None
-    nameless: bool = False
-    """Whether a magic link leads to what has no name any more, so that its target is another node, or none."""
+    kernels: bool = False
+    """Whether only the kernel can follow a magic link: it leads to what has no name any more, so that what has its
+    path is another node or none; to a symlink itself; or out of the tracee's root."""
 
     @property
     def leads_on(self) -> bool:
-        """Whether the way goes on from here if it is followed. ``pipe:[7]`` and the nameless are the kernel's."""
+        """Whether the way goes on from here if it is followed, by us. ``pipe:[7]`` is no path."""
         if self.kind is Kind.MAGIC:
-            return self.target is not None and self.target.startswith(b"/") and not self.nameless
+            return self.target is not None and self.target.startswith(b"/") and not self.kernels
         return self.kind is Kind.SYMLINK
 
 

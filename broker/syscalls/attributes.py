@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from broker.kernel import native
 from broker.kernel.idmaps import IdMaps
-from broker.kernel.tracee import AT_FDCWD, DELETED
+from broker.kernel.tracee import AT_FDCWD
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Reply, Return
 
@@ -114,9 +114,9 @@ async def readlink(call: Call) -> Reply:
     if target.mirror is None:
         seen = target.resolved.seen
         if seen is not None and seen.target is not None:
-            place = call.place_of(seen.target)
+            place = call.services.mounts.place_of(seen.target)
             if place.mount is not None:
-                text = (place.virtual + (DELETED if seen.nameless else b""))[:room]
+                text = place.virtual[:room]
                 return Return(len(text), ((call.unsigned(output), text),))
         if target.native:
             return Continue()

@@ -18,7 +18,7 @@ from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
-from broker.syscalls.looking import look_locally, seen_as
+from broker.syscalls.looking import look_locally, place_behind, seen_as, walk
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
 from broker.syscalls.ways import Way
@@ -77,7 +77,18 @@ class Target(Struct, frozen=True):
 class Call:
     """A notification with its row of the table."""
 
-    __slots__ = ("_identity", "_moves", "_way", "began", "interruptible", "row", "services", "tracee", "trapped")
+    __slots__ = (
+        "_identity",
+        "_moves",
+        "_on_drive",
+        "_way",
+        "began",
+        "interruptible",
+        "row",
+        "services",
+        "tracee",
+        "trapped",
+    )
 
     def __init__(self, trapped: Trapped, row: Row, services: Services) -> None:
         self.trapped = trapped
@@ -87,6 +98,8 @@ class Call:
         self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
+        self._on_drive = False
+        """Whether the path that is being resolved has come to a drive."""
         self._way: Way | None = None
         self._moves: dict[int, bytes] | None = None
         """Of each mirror, as it was before a relative path was made an absolute one."""
@@ -165,13 +178,10 @@ class Call:
         """From here on the call changes something: it is not interrupted any more."""
         self.interruptible.allowed = False
 
-    def place_of(self, real: bytes) -> Place:
-        return self.services.mounts.place_of(real)
-
     def descriptor_target(self, number: int) -> Target:
         """The file behind a descriptor, or the working directory (AT_FDCWD), as the target of a call."""
         real = self.tracee.directory(number)
-        place = self.place_of(real)
+        place = place_behind(self.services.mounts, self.tracee, real) or Place(None, real)
         resolved = Resolved(place, Seen(Kind.OTHER), False, False, place.name)
         return self._target(resolved)
 
@@ -197,14 +207,16 @@ class Call:
         """Where a path argument leads, as the caller would see it.
 
         `new`: the call makes the name, or fails where it is. If the mirror lacks it, the remote will say so then.
+        A walk that fails before it has come to a drive is the kernel's, which may see more.
         """
+        alone = text is None and len(self.row.paths) == 1
         text = self.path(which) if text is None else text
         base = self._base(text, which, how)
         if base is None:
             return Target(_NOWHERE, b".", None)
-        services = self.services
+        self._on_drive = base.mount is not None
         steps = resolve(
-            services.mounts,
+            self.services.mounts,
             base,
             text,
             follow=follow,
@@ -213,19 +225,14 @@ class Call:
             missing_ok=missing_ok,
             how=how,
             known_directory=self._known_directory,
-            leaving=lambda folder, link: self.way.leaves(folder, link),
+            leaving=self._leaves,
         )
         try:
-            look = next(steps)
-            while True:
-                try:
-                    seen = await self._look(look.place, new=new and look.last)
-                except OSError as error:
-                    look = steps.throw(error)
-                else:
-                    look = steps.send(seen)
-        except StopIteration as done:
-            target = self._target(done.value)
+            target = self._target(await walk(steps, lambda look: self._look(look.place, new=new and look.last)))
+        except OSError:
+            if self._on_drive or how or not alone:
+                raise
+            return Target(_NOWHERE, b".", None)
         if not target.resolved.place.is_root:
             self.way.ends_in(target.resolved.place.parent())
         if target.mirror is not None and not target.resolved.name:
@@ -251,7 +258,7 @@ class Call:
         return native.call(self.trapped.arch, self.trapped.number, tuple(arguments), identity)
 
     def _base(self, text: bytes, which: int, how: int) -> Place | None:
-        """Where the walk begins; None for a removed folder, in which only the kernel can say what `.` still is."""
+        """Where the walk begins; None where the kernel knows that alone: in a removed folder, outside its root."""
         scoped = how & (RESOLVE_BENEATH | RESOLVE_IN_ROOT)
         if not scoped and (text.startswith(b"/") or self.services.mounts.begins_with_scheme(text)):
             return ROOT
@@ -259,14 +266,19 @@ class Call:
         if not scoped and self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
             return None
         self._moves = self._moves or self._moves_now()
-        return self.place_of(self.tracee.directory(dirfd))
+        return place_behind(self.services.mounts, self.tracee, self.tracee.directory(dirfd))
+
+    def _leaves(self, folder: Place, link: bytes) -> None:
+        self._on_drive |= folder.mount is not None
+        self.way.leaves(folder, link)
 
     def _known_directory(self, place: Place) -> bool:
         return place.mount is not None and self.services.mirrors[place.mount.number].known_directory(place.path)
 
     async def _look(self, place: Place, *, new: bool) -> Seen | None:
         if place.mount is None:
-            return look_locally(self.tracee, place.path)
+            return look_locally(self.services.mounts, self.tracee, place.path)
+        self._on_drive = True
         mirror = self.services.mirrors[place.mount.number]
         if new and mirror.tree.lstat(place.path) is None:
             return None
@@ -276,6 +288,7 @@ class Call:
     def _target(self, resolved: Resolved) -> Target:
         place = resolved.place
         if self.services.mounts.is_private(place):
+            self._on_drive = True  # or as little the kernel's
             raise permission.forbidden()
         mirror = None if place.mount is None else self.services.mirrors[place.mount.number]
         return Target(resolved, self.way.real(place), mirror)

@@ -4,26 +4,54 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Awaitable, Callable
 
 from broker.kernel import native
 from broker.kernel.tracee import DELETED, Tracee, unmarked
-from broker.namespace.resolve import Kind, Seen
+from broker.namespace.mounts import Mounts, Place
+from broker.namespace.resolve import Kind, Look, Resolution, Resolved, Seen
 from broker.syscalls import permission
 
+_PROC_SUPER_MAGIC = 0x9FA0
+_PROC_ROOT_INO = 1
+_STATFS = 137
 
-def look_locally(tracee: Tracee, path: bytes) -> Seen | None:
+
+def place_behind(mounts: Mounts, tracee: Tracee, real: bytes) -> Place | None:
+    """The place that a link of procfs leads to, read in our root; None if it is outside of the tracee's."""
+    place = mounts.place_of(real)
+    if place.mount is not None:
+        return place
+    path = tracee.inside(real)
+    return None if path is None else Place(None, path)
+
+
+async def walk(steps: Resolution, look: Callable[[Look], Awaitable[Seen | None]]) -> Resolved:
+    """The result of a resolution whose questions `look` answers."""
+    try:
+        question = next(steps)
+        while True:
+            try:
+                seen = await look(question)
+            except OSError as error:
+                question = steps.throw(error)
+            else:
+                question = steps.send(seen)
+    except StopIteration as done:
+        found: Resolved = done.value
+        return found
+
+
+def look_locally(mounts: Mounts, tracee: Tracee, path: bytes) -> Seen | None:
     """What is at an absolute path in the tracee's root; None where nothing is."""
-    if path == b"/proc/self":
-        return Seen(Kind.SYMLINK, b"%d" % tracee.status.tgid)
-    if path == b"/proc/thread-self":
-        return Seen(Kind.SYMLINK, b"%d/task/%d" % (tracee.status.tgid, tracee.tid))
     real = tracee.root() + path
     try:
         status = os.lstat(real)
+        if stat.S_ISLNK(status.st_mode) and os.major(status.st_dev) == 0 and _is_procfs(os.path.dirname(real)):
+            return _link_of_procfs(mounts, tracee, real, status)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    magic = stat.S_ISLNK(status.st_mode) and path.startswith(b"/proc/") and path.count(b"/") > 2
-    return _magic(tracee, real) if magic else seen_as(status, real)
+    return seen_as(status, real)
 
 
 def seen_as(status: os.stat_result, real: bytes) -> Seen | None:
@@ -38,15 +66,40 @@ def seen_as(status: os.stat_result, real: bytes) -> Seen | None:
         return None
 
 
-def _magic(tracee: Tracee, real: bytes) -> Seen | None:
-    """A link of /proc, which may be another process's: no more than the caller, or we, may know of it."""
+def _is_procfs(folder: bytes) -> bool:
+    buffer = bytearray(120)
+    native.call(native.AUDIT_ARCH_X86_64, _STATFS, (folder, buffer, 0, 0, 0, 0))
+    return int.from_bytes(buffer[:8], "little") == _PROC_SUPER_MAGIC
+
+
+def _link_of_procfs(mounts: Mounts, tracee: Tracee, real: bytes, status: os.stat_result) -> Seen | None:
+    """Those in its root are ordinary ones, of which the kernel has some for each reader: they are the tracee's."""
+    folder, name = os.path.split(real)
+    if os.stat(folder).st_ino != _PROC_ROOT_INO:
+        return _magic(mounts, tracee, real)
+    if name not in (b"self", b"thread-self"):
+        return seen_as(status, real)
+    ours = status.st_dev == os.lstat(b"/proc/self").st_dev
+    group, thread = (tracee.status.tgid, tracee.tid) if ours else tracee.own_numbers()
+    return Seen(Kind.SYMLINK, b"%d" % group if name == b"self" else b"%d/task/%d" % (group, thread))
+
+
+def _magic(mounts: Mounts, tracee: Tracee, real: bytes) -> Seen | None:
+    """A link that is jumped to, maybe another process's: no more than the caller, or we, may know of it."""
     try:
         target = native.read_link(tracee.tid, real)
-        if not target.endswith(DELETED):
+        if not target.startswith(b"/"):
             return Seen(Kind.MAGIC, target)
-        status = os.stat(real)
-        return Seen(Kind.MAGIC, unmarked(target, status), nameless=status.st_nlink == 0)
+        if target.endswith(DELETED):
+            status = os.stat(real)
+            if status.st_nlink == 0:
+                return Seen(Kind.MAGIC, target, kernels=True)
+            target = unmarked(target, status)
     except FileNotFoundError:
         return None
     except native.Unreadable:
         raise permission.forbidden() from None
+    place = place_behind(mounts, tracee, target)
+    if place is None or os.path.islink(target):
+        return Seen(Kind.MAGIC, target, kernels=True)
+    return Seen(Kind.MAGIC, target if place.mount else place.path)

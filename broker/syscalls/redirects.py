@@ -48,7 +48,7 @@ async def chdir(call: Call) -> Reply:
 
 async def getcwd(call: Call) -> Reply:
     """getcwd(2): a working directory in a mirror is shown as the path on the drive."""
-    place = call.place_of(call.tracee.directory(AT_FDCWD))
+    place = call.services.mounts.place_of(call.tracee.directory(AT_FDCWD))
     if place.mount is None or call.tracee.is_removed(AT_FDCWD):
         return Continue()
     text = place.virtual + b"\0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from .harness import Pair, bash
@@ -33,3 +35,78 @@ print(sorted(os.listdir("sub (deleted)")), os.listdir("sub"))' """,
 def test_a_name_that_ends_like_the_mark_of_a_lost_one(pair: Pair, what: str) -> None:
     """`NAME (deleted)` is a name like any other, also beside `NAME`."""
     pair.run(bash(MARKED[what]))
+
+
+ROOTS = {
+    "chroot": """
+        mkdir -p jail/a jail/tmp "jail/b (deleted)" jail/b jail/proc jail/drive; echo x > jail/x; echo t > jail/tmp/t
+        cat "$DRIVE/hello.txt"; cd "$DRIVE"; cd "$LOCAL"; ln -s ../x jail/a/rl
+        unshare --mount python3 -c '
+import errno, os, subprocess
+subprocess.run(["mount", "-t", "proc", "proc", "jail/proc"], check=True)
+outside = os.open("/etc", os.O_RDONLY)
+drive = os.open(os.environ["DRIVE"], os.O_RDONLY)
+os.chroot("jail")
+def say(path, dir_fd=None):
+    try:
+        file = os.open(path, os.O_RDONLY, dir_fd=dir_fd)
+        print(path, os.read(file, 10) if not os.path.isdir(path) else sorted(os.listdir(path)))
+        os.close(file)
+    except OSError as error:
+        print(path, errno.errorcode[error.errno])
+for folder in ("/a", "/", "/tmp", "/b (deleted)"):
+    os.chdir(folder)
+    print(os.getcwd())
+    for path in ("../x", "x", "../tmp/t", "a/../x", "./../x", "..", "../a/rl", "/a/rl", "../none", "../x/y"):
+        say(path)
+    for path in ("cwd/../x", "cwd/../tmp/t", "root/x", "root/../tmp/t", "cwd/../none"):
+        say("/proc/self/" + path)
+say("hostname", dir_fd=outside)
+say("../etc/hostname", dir_fd=outside)
+say(f"/proc/self/fd/{outside}/hostname")
+say("hello.txt", dir_fd=drive)
+say(f"/proc/self/fd/{drive}/sub/../hello.txt")
+made = os.open("/made", os.O_CREAT | os.O_RDWR)
+os.write(made, b"made")
+say(f"/proc/self/fd/{made}")' """,
+    "pid namespace": """
+        cd "$DRIVE"; cat hello.txt; unshare --pid --fork --mount-proc bash -ec '
+            cat /dev/stdin < hello.txt; cat <(echo from a pipe); cat /dev/fd/3 3< hello.txt
+            cat /proc/self/cwd/sub/one
+            cat /proc/thread-self/cwd/sub/one /proc/$$/cwd/sub/two; readlink /proc/self/cwd /proc/self /proc/$$/exe
+            cd sub; cat /proc/self/cwd/../hello.txt; echo local > "$LOCAL/l"; cat /dev/stdin < "$LOCAL/l"'
+        unshare --pid --fork bash -ec 'cat /dev/stdin < hello.txt; cat /proc/self/cwd/sub/one' """,
+    "another procfs": """
+        mkdir p; unshare --mount bash -ec 'mount -t proc proc p; cd "$DRIVE/sub"; p=$LOCAL/p
+            cat $p/self/cwd/one; echo made > $p/self/cwd/made; cat made; readlink $p/self/cwd; ls $p/self/cwd/..
+            exec 5> written; echo more > $p/self/fd/5; cat < $p/thread-self/cwd/two; cd $p; cat self/cwd/self/status | head -n 1
+            ls -d mounts net self/root; cat $p/self/root$DRIVE/hello.txt' """,  # noqa: E501
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("what", ROOTS)
+def test_another_root_or_namespace(pair: Pair, what: str) -> None:
+    """Links of procfs are read as the program would read them: in its root, with its numbers, in any procfs."""
+    pair.run(bash(ROOTS[what]))
+
+
+SYMLINK = """
+import errno, os
+os.chdir(os.environ["DRIVE"])
+for name in ("sub/link", "absolute", "into", "dangling"):
+    link = os.open(name, os.O_PATH | os.O_NOFOLLOW)
+    path = f"/proc/self/fd/{link}"
+    print(name, os.readlink(path), oct(os.stat(path).st_mode), os.path.exists(path))
+    for flags in (os.O_RDONLY, os.O_WRONLY | os.O_CREAT, os.O_PATH, os.O_DIRECTORY):
+        for below in ("", "/", "/one"):
+            try:
+                print(flags, below, os.readlink(f"/proc/self/fd/{os.open(path + below, flags)}"))
+            except OSError as error:
+                print(flags, below, errno.errorcode[error.errno])
+"""
+
+
+def test_a_symlink_behind_a_descriptor_is_not_followed(pair: Pair) -> None:
+    """Where a link of procfs leads is where it ends (nd_jump_link in fs/namei.c)."""
+    pair.run(["python3", "-c", SYMLINK])

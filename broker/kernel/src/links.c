@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,6 +131,18 @@ static bool magic_concerns(const struct links *links, const struct walk *walk)
     return normal.touches || magic == PASSES_MAGIC || (magic == ENDS_IN_MAGIC && atomic_load(links->handed_out));
 }
 
+/* Whether the link is one of a procfs that stands elsewhere than at /proc: such may lead anywhere. */
+static bool is_of_procfs(int root, const char *link)
+{
+    int opened = openat(root, below(root, link), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (opened < 0)
+        return false;
+    struct statfs found;
+    bool is = !fstatfs(opened, &found) && found.f_type == PROC_SUPER_MAGIC;
+    close(opened);
+    return is;
+}
+
 /* *in_proc: a link on the way leads into /proc, where our own processes are found and not the tracee's. */
 static bool lead_away(const struct links *links, int root, const char *path, bool *in_proc)
 {
@@ -168,7 +182,7 @@ static bool lead_away(const struct links *links, int root, const char *path, boo
         ssize_t length = gone ? -1 : readlinkat(root, below(root, walk.done), target, sizeof target);
         if (length >= 0) {
             followed++;
-            if (names_scheme(links->prefixes, target, length))
+            if (names_scheme(links->prefixes, target, length) || is_of_procfs(root, walk.done))
                 return true;
             if (!follow_link(&walk, target, length, before))
                 return false;
