@@ -64,6 +64,10 @@ class Tracee:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         return status.st_nlink == 0
 
+    def above(self, dirfd: int) -> os.stat_result:
+        """Of the folder that `..` leads to from the working directory, or from a descriptor's."""
+        return self._stat(b"cwd/.." if dirfd == AT_FDCWD else b"fd/%d/.." % dirfd)
+
     def descriptor(self, number: int) -> bytes:
         """What /proc/TID/fd/N shows: a real path, or a text such as ``pipe:[7]``."""
         try:

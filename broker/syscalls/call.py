@@ -18,7 +18,7 @@ from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
 from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
-from broker.syscalls.looking import look_locally, place_behind, seen_as, walk
+from broker.syscalls.looking import is_above, look_locally, place_behind, seen_as, walk
 from broker.syscalls.permission import Protected
 from broker.syscalls.reply import Interruptible
 from broker.syscalls.ways import Way
@@ -98,8 +98,7 @@ class Call:
         self.tracee = Tracee(trapped.tid, own=trapped.own)
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
-        self._on_drive = False
-        """Whether the path that is being resolved has come to a drive."""
+        self._on_drive = False  # whether the path that is being resolved has come to one
         self._way: Way | None = None
         self._moves: dict[int, bytes] | None = None
         """Of each mirror, as it was before a relative path was made an absolute one."""
@@ -182,8 +181,7 @@ class Call:
         """The file behind a descriptor, or the working directory (AT_FDCWD), as the target of a call."""
         real = self.tracee.directory(number)
         place = place_behind(self.services.mounts, self.tracee, real) or Place(None, real)
-        resolved = Resolved(place, Seen(Kind.OTHER), False, False, place.name)
-        return self._target(resolved)
+        return self._target(Resolved(place, Seen(Kind.OTHER), False, False, place.name))
 
     def open_target(self, number: int) -> Target | None:
         """The drive's file behind a descriptor; None if it is none, or has no name any more and is the kernel's."""
@@ -263,10 +261,16 @@ class Call:
         if not scoped and (text.startswith(b"/") or self.services.mounts.begins_with_scheme(text)):
             return ROOT
         dirfd = self.dirfd(which)
-        if not scoped and self.tracee.is_removed(dirfd) and b".." not in text.split(b"/"):
+        removed = not scoped and self.tracee.is_removed(dirfd)
+        if removed and next((name for name in text.split(b"/") if name not in (b"", b".")), b"") != b"..":
             return None
         self._moves = self._moves or self._moves_now()
-        return place_behind(self.services.mounts, self.tracee, self.tracee.directory(dirfd))
+        place = place_behind(self.services.mounts, self.tracee, self.tracee.directory(dirfd))
+        if not removed or place is None or is_above(self.tracee, dirfd, self.way.real(place.parent())):
+            return place
+        if place.mount is None:
+            return None
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def _leaves(self, folder: Place, link: bytes) -> None:
         self._on_drive |= folder.mount is not None

@@ -54,6 +54,14 @@ def look_locally(mounts: Mounts, tracee: Tracee, path: bytes) -> Seen | None:
     return seen_as(status, real)
 
 
+def is_above(tracee: Tracee, dirfd: int, real: bytes) -> bool:
+    """Whether `..` of a folder without a name, by AT_FDCWD or descriptor, is what is at `real` by now."""
+    try:
+        return os.path.samestat(os.stat(real), tracee.above(dirfd))
+    except FileNotFoundError:
+        return False
+
+
 def seen_as(status: os.stat_result, real: bytes) -> Seen | None:
     """What `status` says of what is at `real`; None if a symlink is gone by now."""
     if stat.S_ISDIR(status.st_mode):

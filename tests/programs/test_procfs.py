@@ -110,3 +110,15 @@ for name in ("sub/link", "absolute", "into", "dangling"):
 def test_a_symlink_behind_a_descriptor_is_not_followed(pair: Pair) -> None:
     """Where a link of procfs leads is where it ends (nd_jump_link in fs/namei.c)."""
     pair.run(["python3", "-c", SYMLINK])
+
+
+REMOVED = """
+    cd "$DRIVE"; mkdir d; cd d; rmdir ../d; mkdir ../d ../d/s; echo new > ../d/f
+    touch s/../made || :; cat s/../f || :; cat f || :; cat ./../hello.txt; ls ../d; cat ../d/s/../f; ls .. | head -n 3
+    mkdir -p "$DRIVE/outer/inner"; cd "$DRIVE/outer/inner"; rm -r "$DRIVE/outer"; mkdir "$DRIVE/outer"
+    echo x > "$DRIVE/outer/f"; cat ../f || :; echo y > ../made || :; ls "$DRIVE/outer" """
+
+
+def test_in_a_folder_that_was_removed(pair: Pair) -> None:
+    """Nothing is found in it, also where another has its path by now; `..` leads to the folder that it was in."""
+    pair.run(bash(REMOVED))
