@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import resource
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -39,6 +40,7 @@ class Finding(Struct, frozen=True):
 
 def check(policy: str | None, mounts: Sequence[str]) -> int:
     """Print the findings; 0, or 1 when something is missing."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the probes wait for their children
     complete = True
     for finding in _findings(policy, mounts):
         print(finding, flush=True)

@@ -16,19 +16,24 @@ _PRCTL, _PR_SET_DUMPABLE = 157, 4
 
 
 class Inherited(Struct, frozen=True):
-    """The signal mask of the start, and which of the descriptors 0-2 were closed then."""
+    """The signal mask of the start, whether SIGCHLD was ignored, and which of the descriptors 0-2 were closed."""
 
     mask: frozenset[int]
+    childless: bool
     closed: tuple[int, ...]
 
     @staticmethod
     def take() -> Inherited:
-        """Remember, then block all signals and fill the gaps, so that no descriptor of ours lands below 3."""
+        """Remember, then block all signals and fill the gaps, so that no descriptor of ours lands below 3.
+
+        SIGCHLD becomes default: where it is ignored, the kernel keeps no status to wait for (wait(2), NOTES).
+        """
         mask = frozenset(int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()))
+        childless = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
         closed = tuple(number for number in (0, 1, 2) if not _is_open(number))
         for number in closed:
             _to_null(number)
-        return Inherited(mask, closed)
+        return Inherited(mask, childless, closed)
 
     def restore_signals(self) -> None:
         """Undo what the interpreter and `take` changed. SIGPIPE and SIGXFSZ become default: CPython ignores them
@@ -37,6 +42,8 @@ class Inherited(Struct, frozen=True):
             signal.signal(number, signal.SIG_DFL)
         if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self.childless:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def restore_descriptors(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ CONTINUING = Path(__file__).with_name("continuing.py")
 
 
 def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the tests run all is there: one line each, exit status 0."""
+    """Where the tests run all is there: one line each, exit status 0; also for who was told to ignore SIGCHLD."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     policy = tmp_path / "p.toml"
     policy.write_text('[[mount]]\nprefix = "/drive"\nremote = "file:///srv"\n')

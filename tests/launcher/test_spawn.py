@@ -176,10 +176,19 @@ def test_kill_0_by_the_program_reaches_it_once() -> None:
 def test_dispositions_and_mask_are_as_they_were() -> None:
     """What CPython ignores is default again, what the user ignored stays so, nothing is blocked."""
     grep = shlex.join(command("plain", "grep", "-E", "Sig(Blk|Ign)", "/proc/self/status"))
-    script = f"trap '' USR2 INT; exec {grep}"
+    script = f"trap '' USR2 INT CHLD; exec {grep}"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30)
     masks = {name: int(value, 16) for name, value in (line.split(":\t") for line in result.stdout.splitlines())}
-    assert masks == {"SigBlk": 0, "SigIgn": 1 << signal.SIGUSR2 - 1 | 1 << signal.SIGINT - 1}
+    ignored = (signal.SIGUSR2, signal.SIGINT, signal.SIGCHLD)
+    assert masks == {"SigBlk": 0, "SigIgn": sum(1 << number - 1 for number in ignored)}
+
+
+def test_the_exit_status_is_kept_for_who_ignores_sigchld() -> None:
+    """The kernel lets nobody wait for the children of a process that ignores it, as we may have been told to."""
+    script = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    argv = [sys.executable, "-c", script, *command("plain", "sh", "-c", "exit 7")]
+    result = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert (result.returncode, result.stderr) == (7, "")
 
 
 @pytest.mark.parametrize("closing", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
