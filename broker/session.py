@@ -44,6 +44,8 @@ from broker.telling import Once, shown
 HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
 SCRIPT_QUESTION = b"/.seccomp-drive-exec"
 _LANES = 2
+_DESCRIPTORS = 32
+"""What a session with one mount needs before the program has opened anything."""
 
 
 def serve(
@@ -57,6 +59,10 @@ def serve(
     native.end_without_memory(os.EX_OSERR)
     for limit in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_DATA):
         _raise(limit)
+    if 0 <= (limit := resource.getrlimit(resource.RLIMIT_NOFILE)[0]) < _DESCRIPTORS:  # RLIM_INFINITY is -1
+        raise SetupError(
+            f"only {limit} files may be open here; raise the limit to {_DESCRIPTORS} at least (ulimit -n)"
+        )
     os.umask(0)
     spinning.run(_serve(settings, listener, ready, front, schemes))
 

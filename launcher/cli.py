@@ -131,13 +131,18 @@ def _run(arguments: Arguments, session: Callable[[], Serve], maintenance: Callab
         say(str(error))
         return FAILED
     if arguments.command == "exec":
+        from broker.errors import SetupError
         from launcher.procfs import NOT_OURS, is_ours
         from launcher.spawn import run
 
         if not is_ours():
             say(NOT_OURS)
             return FAILED
-        status = run(settings, arguments.argv, session, keep_running=arguments.keep_running)
+        try:
+            status = run(settings, arguments.argv, session, keep_running=arguments.keep_running)
+        except SetupError as error:
+            say(str(error))
+            status = FAILED
         os._exit(status)  # 4 ms faster than tidying the interpreter up
     return _leave(maintenance()(arguments.command, settings))
 

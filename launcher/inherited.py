@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from broker.errors import SetupError
 from broker.kernel import native
 
 _PRCTL, _PR_SET_DUMPABLE = 157, 4
@@ -78,8 +79,11 @@ def announce(channel: socket.socket) -> None:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two connected ends that keep messages apart."""
-    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    """Two connected ends that keep messages apart. SetupError."""
+    try:
+        return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    except OSError as error:
+        raise SetupError(f"cannot begin: {error.strerror}; raise the limit of open files (ulimit -n)") from None
 
 
 def _is_open(number: int) -> bool:

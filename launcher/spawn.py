@@ -16,7 +16,7 @@ from launcher.serving import Serve, Serving
 
 
 def run(settings: Settings, argv: Sequence[str], load: Callable[[], Serve], *, keep_running: bool = False) -> int:
-    """Run `argv` with the drives of `settings`; the exit status for the caller to end with.
+    """Run `argv` with the drives of `settings`; the exit status for the caller to end with. SetupError.
 
     `load` gives broker.session.serve. It is called in the broker's process, because that import is slow and starts
     what must not be forked. What only one of the others needs it loads itself too, while the broker is on its way.

@@ -185,7 +185,9 @@ def test_dispositions_and_mask_are_as_they_were() -> None:
 
 def test_the_exit_status_is_kept_for_who_ignores_sigchld() -> None:
     """The kernel lets nobody wait for the children of a process that ignores it, as we may have been told to."""
-    script = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    script = (
+        "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    )
     argv = [sys.executable, "-c", script, *command("plain", "sh", "-c", "exit 7")]
     result = subprocess.run(argv, capture_output=True, text=True, timeout=30)
     assert (result.returncode, result.stderr) == (7, "")

@@ -18,6 +18,7 @@ import pytest
 
 from . import processes
 from .killing import Place, tree_of
+from .sides import seccomp_drive
 
 pytestmark = pytest.mark.usefixtures("drive_only")
 
@@ -88,6 +89,17 @@ def test_no_descriptors_left(place: Place) -> None:
     written, failed, _ = said(session)
     assert written and failed and failed <= {errno.EMFILE, errno.ENFILE, errno.EIO}
     check(place, written)
+
+
+@pytest.mark.parametrize("limit", [8, 12, 14, 24])
+def test_too_few_descriptors_to_begin(place: Place, limit: int) -> None:
+    """The session does not begin, and one line says what to raise."""
+    argv = seccomp_drive("exec", "-m", place.mount, "--", "touch", f"{place.share}/ran")
+    argv = ["prlimit", f"--nofile={limit}", *argv]
+    done = subprocess.run(argv, env=place.environment, capture_output=True, text=True, timeout=SECONDS)
+    assert (done.returncode, len(done.stderr.splitlines())) == (125, 1), done.stderr
+    assert done.stderr.startswith("seccomp-drive: ") and "ulimit -n" in done.stderr
+    assert not (place.share / "ran").exists()
 
 
 @pytest.mark.parametrize("room", [0, 1 << 20, 3 << 20, 9 << 20, 40 << 20])
