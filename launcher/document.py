@@ -70,7 +70,7 @@ def parse(path: str, text: str) -> Value:
         return Value(path, {})
     import tomllib  # 7 ms that a start without a policy file does not pay
 
-    from launcher.locate import key_lines
+    from launcher.locate import endless, key_lines
 
     try:
         document = tomllib.loads(text)
@@ -79,4 +79,7 @@ def parse(path: str, text: str) -> Value:
         number = re.match(r"line (\d+)", place)
         line = int(number[1]) if number else text.count("\n") + 1
         raise PolicyError(f"{path}:{line}: {what[:1].lower()}{what[1:]}; correct the TOML syntax") from None
+    except (ValueError, RecursionError):
+        what = "a number or a nesting that has no end to speak of"
+        raise PolicyError(f"{path}:{endless(text)}: {what}; no policy needs it, remove it") from None
     return Value(path, document, (), {(): 1} | key_lines(text))

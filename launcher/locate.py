@@ -41,6 +41,18 @@ def key_lines(text: str) -> dict[Key, int]:
     return lines
 
 
+def endless(text: str) -> int:
+    """The line of the statement in which tomllib meets a limit of the interpreter: on digits, or on brackets."""
+    for line, tokens in _statements(text):
+        try:
+            tomllib.loads("".join(tokens))
+        except tomllib.TOMLDecodeError:
+            pass  # it leans on its blanks; tomllib has taken it
+        except (ValueError, RecursionError):
+            return line
+    return 1
+
+
 def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
     """(line of the first token, tokens without blanks and comments) of each statement."""
     line, depth, first, tokens = 1, 0, 1, list[str]()
@@ -54,6 +66,8 @@ def _statements(text: str) -> Iterator[tuple[int, list[str]]]:
             tokens.append(token)
             depth += (token in "[{") - (token in "]}")
         line += token.count("\n")
+    if tokens:  # brackets that are not closed
+        yield first, tokens
 
 
 def _names(tokens: list[str]) -> tuple[str, ...]:

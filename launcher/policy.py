@@ -6,6 +6,7 @@ import os
 import posixpath
 import re
 import stat
+import sys
 from collections.abc import Mapping, Sequence
 
 from broker.settings import DRIVE_PREFIX, DRIVE_URL, REMOTE_OPTIONS, MountSettings, RemoteSettings, Settings
@@ -19,6 +20,7 @@ SYSTEM_POLICY = "/etc/seccomp-drive/policy.toml"
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:.+|drive:", re.DOTALL)
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(B|[KMGT]i?B)")
+_SIZE_MAX = 2**63 - 1
 _PATH_MAX = 4096
 _KERNEL_FOLDERS = ("/proc", "/sys", "/dev")
 
@@ -98,8 +100,8 @@ def _mount(row: Value, remotes: Remotes) -> MountSettings:
         prefix=_prefix(items["prefix"], items["prefix"].text()),
         remote=_which(items["remote"], items["remote"].text(), remotes),
         read_only="access" in items and _read_only(items["access"]),
-        ttl=_ttl(items["ttl"]) if "ttl" in items else TTL,
-        timeout=_timeout(items["timeout"]) if "timeout" in items else TIMEOUT,
+        ttl=_seconds(items["ttl"], none=True) if "ttl" in items else TTL,
+        timeout=_seconds(items["timeout"]) if "timeout" in items else TIMEOUT,
     )
 
 
@@ -122,18 +124,15 @@ def _read_only(item: Value) -> bool:
     return access == "read-only"
 
 
-def _ttl(item: Value) -> float:
-    ttl = item.value
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 <= ttl < float("inf"):
-        raise item.error("ttl is not a time; write a number of seconds, 0 or more")
-    return float(ttl)
-
-
-def _timeout(item: Value) -> float:
-    timeout = item.value
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < float("inf"):
-        raise item.error("timeout is not a time; write a number of seconds, more than 0")
-    return float(timeout)
+def _seconds(item: Value, *, none: bool = False) -> float:
+    """More than 0, or with `none` also 0."""
+    seconds = item.value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        seconds = -1
+    if not 0 <= seconds <= sys.float_info.max or not (seconds or none):
+        wanted = "0 or more" if none else "more than 0"
+        raise item.error(f"{item.key[-1]} is not a time; write a number of seconds, {wanted}")
+    return float(seconds)
 
 
 def _which(place: Value, name: str, remotes: Remotes) -> RemoteSettings:
@@ -218,7 +217,9 @@ def _size(item: Value, least: int = 1) -> int:
     if isinstance(size, str) and (match := _SIZE.fullmatch(size)):
         number, unit = match.groups()
         power = " KMGT".index(unit[0]) if len(unit) > 1 else 0
-        size = int(float(number) * (1024 if "i" in unit else 1000) ** power)
-    if isinstance(size, bool) or not isinstance(size, int) or size < least:
-        raise item.error(f'"{size}" is no size; write one such as "10GiB"')
-    return size
+        size = float(number) * (1024 if "i" in unit else 1000) ** power
+    elif isinstance(size, bool) or not isinstance(size, int):
+        size = -1
+    if not least <= size <= _SIZE_MAX:
+        raise item.error(f'{item.key[-1]} is no size; write one such as "10GiB"')
+    return int(size)
