@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import errno
 import os
 import stat
 import struct
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
@@ -21,6 +17,7 @@ from broker.syscalls.call import Call, Target
 from broker.syscalls.descriptors import hidden_prefixes
 from broker.syscalls.redirects import redirect_open
 from broker.syscalls.reply import Continue, InstallFd, Reply, Return
+from broker.syscalls.waiting import open_slowly
 
 _OPENAT = 257
 O_TMPFILE = 0o20000000 | os.O_DIRECTORY
@@ -149,7 +146,7 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # before anything is made or lost
     cloexec = bool(flags & os.O_CLOEXEC)
     if target.mirror is None or (target.resolved.seen and target.resolved.seen.kind is Kind.FIFO):
-        return InstallFd(await _open_slowly(target.real, lambda: act(target.real, flags)), cloexec)
+        return InstallFd(await open_slowly(lambda: act(target.real, flags)), cloexec)
     if target.missing or flags & os.O_TRUNC:
         call.protect()
     mirror = target.mirror
@@ -160,23 +157,3 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     )
     undo = (lambda: mirror.unlink(target.path, lambda real: unlink_untouched(real, made))) if made else None
     return InstallFd(file, cloexec, ranged, undo=undo)
-
-
-async def _open_slowly(real: bytes, act: Callable[[], int]) -> int:
-    """Open what may wait for a partner (fifo(7)) on a thread of its own; a caller that goes away lets it go."""
-    own = ThreadPoolExecutor(1, "open")  # those of the loop would soon all wait for partners
-    waiting = asyncio.get_running_loop().run_in_executor(own, act)
-    own.shutdown(wait=False)
-    try:
-        return await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(os.stat(real).st_mode):
-                os.close(os.open(real, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
-        waiting.add_done_callback(_close_opened)
-        raise
-
-
-def _close_opened(opened: asyncio.Future[int]) -> None:
-    if not opened.cancelled() and opened.exception() is None:
-        os.close(opened.result())

@@ -77,6 +77,9 @@ INSIDE = {
         { kill -9 $!; wait $!; } 2> /dev/null || echo $?; cat log
         { timeout -s KILL 0.3 sh -c 'while :; do cat hello.txt; done' > /dev/null || echo $?; } 2> /dev/null
         cat hello.txt """,
+    "one of two that wait at a FIFO is killed": """
+        cd "$DRIVE"; mkfifo pipe; cat pipe > got & a=$!; cat pipe & b=$!; sleep 0.5
+        { kill -9 $b; wait $b; } 2> /dev/null || echo $?; sleep 0.5; echo through > pipe; wait $a; cat got """,
     "a working directory that is moved": """
         mkdir "$DRIVE/one"; echo content > "$DRIVE/one/f"; cd "$DRIVE/one"
         python3 - <<'END' &
