@@ -19,7 +19,9 @@ from broker.syscalls.redirects import redirect_open
 from broker.syscalls.reply import Continue, InstallFd, Reply, Return
 from broker.syscalls.waiting import open_slowly
 
-_OPENAT = 257
+_OPENAT, _OPENAT2 = 257, 437
+_RESOLVE_NO_SYMLINKS = 4
+_DESCRIPTORS = b"/proc/self/fd/"
 O_TMPFILE = 0o20000000 | os.O_DIRECTORY
 _KNOWN_FLAGS = 0o37777703
 """The open flags of fcntl.h: open(2) and openat(2) ignore others."""
@@ -137,8 +139,7 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
 
     def act(real: bytes, wanted: int) -> int:
         nonlocal made
-        arguments = (AT_FDCWD, real, wanted | os.O_CLOEXEC | os.O_NOFOLLOW, mode, 0, 0)
-        file = native.call(native.AUDIT_ARCH_X86_64, _OPENAT, arguments, identity)
+        file = _open_itself(real, wanted | os.O_CLOEXEC, mode, identity)
         made = os.fstat(file).st_ino if wanted & os.O_CREAT else 0
         return file
 
@@ -157,3 +158,18 @@ async def _install(call: Call, target: Target, flags: int, mode: int) -> Reply:
     )
     undo = (lambda: mirror.unlink(target.path, lambda real: unlink_untouched(real, made))) if made else None
     return InstallFd(file, cloexec, ranged, undo=undo)
+
+
+def _open_itself(real: bytes, flags: int, mode: int, identity: native.Identity | None) -> int:
+    """Open `real`, and nothing that a symlink there leads to.
+
+    O_NOFOLLOW would be seen by F_GETFL. What leads through a descriptor, as all of a mirror does, needs none.
+    """
+    if real.startswith(_DESCRIPTORS):
+        number, _, name = real.removeprefix(_DESCRIPTORS).partition(b"/")
+        how = _OPEN_HOW.pack(flags, mode if flags & os.O_CREAT else 0, _RESOLVE_NO_SYMLINKS)
+        arguments = (int(number), name, how, len(how), 0, 0)
+        return native.call(native.AUDIT_ARCH_X86_64, _OPENAT2, arguments, identity)
+    return native.call(
+        native.AUDIT_ARCH_X86_64, _OPENAT, (AT_FDCWD, real, flags | os.O_NOFOLLOW, mode, 0, 0), identity
+    )
