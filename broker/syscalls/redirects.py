@@ -176,9 +176,12 @@ async def _require_loader(call: Call, target: Target, loader: bytes) -> None:
 
 
 def shebang(head: bytes) -> tuple[bytes, bytes] | None:
-    """(interpreter, argument) of a ``#!`` line as fs/binfmt_script.c reads it; None if there is none."""
-    found = _SHEBANG.match(head)
-    if found is None or (found.end() == _HEAD and not found[2]):
+    """(interpreter, argument) of a ``#!`` line as fs/binfmt_script.c reads it; None if there is none.
+
+    The kernel makes a NUL of the last byte that it looks at, which only says whether the interpreter is whole.
+    """
+    found = _SHEBANG.match(head[: _HEAD - 1])
+    if found is None or (found.end(1) == _HEAD - 1 and head[_HEAD - 1 :] not in b" \t\n\0"):
         return None
     return found[1], found[2]
 

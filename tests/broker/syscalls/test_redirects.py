@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -52,6 +53,27 @@ def test_the_kernel_reads_it_the_same_way(
     assert found is not None
     assert found[0] == os.fsencode(real)
     assert told == ([found[1]] if found[1] else [])
+
+
+@pytest.mark.parametrize("length", range(252, 259))
+@pytest.mark.parametrize("end", ["", "\n", "\t\n", " b\n"])
+@pytest.mark.parametrize("between", ["/", " "])
+def test_the_kernel_cuts_it_at_the_same_place(tmp_path: Path, length: int, end: str, between: str) -> None:
+    """A long interpreter has to be whole, a long argument need not be."""
+    real = _compiled(tmp_path)
+    script = tmp_path / "script"
+    padding = length - len(f"#!{real}")
+    line = f"#!{'/' * padding}{real}" if between == "/" else f"#!{real} {'a' * (padding - 1)}"
+    script.write_text(line + end)
+    script.chmod(0o755)
+    found = shebang(script.read_bytes()[:256])
+    try:
+        out = subprocess.run([script], capture_output=True, check=True).stdout
+    except OSError as error:
+        assert (error.errno, found) == (errno.ENOEXEC, None)
+    else:
+        assert found is not None
+        assert out.split(b"\0")[1:-2] == ([found[1]] if found[1] else [])
 
 
 _SOURCE = """
