@@ -93,12 +93,14 @@ async def getdents64(call: Call) -> Reply:
         if os.lseek(file, 0, os.SEEK_CUR):
             return Continue()
         extra = b"".join(_dirent(name) for name in missing)
-        room = min(call.unsigned(2), 1 << 20) - len(extra)
-        if room < 512:
-            return Continue()
+        room = max(min(call.unsigned(2), 1 << 20) - len(extra), 0)
         buffer = bytearray(room)
         size = native.call(native.AUDIT_ARCH_X86_64, 217, (file, buffer, room, 0, 0, 0))
         position = os.lseek(file, 0, os.SEEK_CUR)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # there is no room for both an entry and the prefixes
+            return Continue()
+        raise
     finally:
         os.close(file)
     shown = buffer[:size] + b"".join(_dirent(name, position) for name in missing)

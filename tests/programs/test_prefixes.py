@@ -191,6 +191,22 @@ def test_the_prefix_is_seen(pair: Pair) -> None:
     )
 
 
+LIST = """
+import ctypes, os, sys
+above, name = os.path.split(sys.argv[1])
+for size in 320, 512, 32768:
+    folder, buffer, found = os.open(above, os.O_RDONLY), ctypes.create_string_buffer(size), 0
+    while (got := ctypes.CDLL(None).syscall(217, folder, buffer, size)) > 0:
+        found += buffer.raw[:got].count(os.fsencode(name) + bytes(1))
+    print(size, got, found)
+"""
+
+
+def test_the_prefix_is_seen_in_small_pieces(pair: Pair) -> None:
+    """Once, whatever room there is for entries in one getdents64(2)."""
+    pair.run(["python3", "-c", LIST, pair.prefix])
+
+
 def test_scheme(pair: Pair) -> None:
     """`sommelier:/a/b` is a path of the drive for every program, with dots and doubled slashes."""
     pair = replace(pair, mounts=(Mount("sommelier:"),))
