@@ -39,8 +39,8 @@ def run(words: Sequence[str]) -> int:
         count = with_client(mount, unshare)
     except KeyboardInterrupt:
         raise UsageError(
-            "interrupted: the server refuses the user already; change the remaining keys with the same command "
-            "without a user"
+            "interrupted: unless seccomp-drive share PATH still lists the user, the server refuses him already; "
+            "change the remaining keys with the same command without a user"
         ) from None
     say(f"{count} files and folders have new keys; what the user has read before, he may have kept")
     return 0
