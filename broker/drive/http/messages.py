@@ -115,10 +115,14 @@ class Blobs(Message, frozen=True):
 
 class Nodes(Message, frozen=True):
     nodes: list[StoredNode]
+    left: int = 0
+    """How many of the last that were asked for have not been looked for: the answer would be too long."""
 
 
 class Names(Message, frozen=True):
     names: list[tuple[Entry, StoredNode | None] | None]
+    left: int = 0
+    """As in `Nodes`."""
 
 
 class Inline(Message, frozen=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from broker.drive.errors import Damaged
 from broker.drive.http import messages as m
 from broker.drive.http import routes
 from broker.drive.http.connection import Connection
@@ -34,14 +35,19 @@ class HttpMetadata:
     async def nodes(self, ids: Sequence[NodeId]) -> Mapping[NodeId, StoredNode]:
         found: dict[NodeId, StoredNode] = {}
         for part in _parts(ids):
-            answer = await self._connection.ask(routes.NODES, m.Ids(part))
-            found.update((stored.node.id, stored) for stored in answer.nodes)
+            while part:
+                answer = await self._connection.ask(routes.NODES, m.Ids(part))
+                found.update((stored.node.id, stored) for stored in answer.nodes)
+                part = _left(part, answer.left)
         return found
 
     async def lookup(self, names: Sequence[tuple[NodeId, Token]]) -> Sequence[tuple[Entry, StoredNode | None] | None]:
         found: list[tuple[Entry, StoredNode | None] | None] = []
         for part in _parts(names):
-            found += (await self._connection.ask(routes.LOOKUP, m.Lookup(part))).names
+            while part:
+                answer = await self._connection.ask(routes.LOOKUP, m.Lookup(part))
+                found += answer.names
+                part = _left(part, answer.left)
         return found
 
     async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed:
@@ -98,3 +104,10 @@ class HttpMetadata:
 def _parts(items: Sequence[_Item]) -> Iterator[list[_Item]]:
     for start in range(0, len(items), m.IDS_MAX):
         yield [*items[start : start + m.IDS_MAX]]
+
+
+def _left(asked: list[_Item], left: int) -> list[_Item]:
+    """What is to be asked for again, of which there must be less each time."""
+    if not 0 <= left < len(asked):
+        raise Damaged("the server answers nothing of what it was asked")
+    return asked[len(asked) - left :]

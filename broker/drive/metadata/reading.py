@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Integer, Select, bindparam, literal, select, tuple_
 
@@ -16,6 +18,8 @@ from broker.drive.records import Entry, Kind, NodeId, StoredNode, Token, UserId
 
 PAGE = 100_000
 """Entries of one page at most."""
+PAGE_BYTES = 4 << 20
+"""Sealed bytes after which a page ends early: 4000 entries have less, but bodies can be long."""
 
 _owned = Batched(
     lambda keys: select(*rows.NODE, homes.c.owner).join(homes, nodes.c.home == homes.c.id).where(keys), nodes.c.id
@@ -85,9 +89,8 @@ def listing(connection: Connection, user: UserId, folder: NodeId, after: Token |
     """One page of a folder: Missing, WrongKind."""
     _check_limit(limit)
     stored = _folder(connection, user, folder)
-    page = _page.rows(connection, folder=folder, after=after or b"", limit=limit + 1)
-    found = [rows.entry_and_node(row) for row in page[:limit]]
-    return Listed(stored, found, found[-1][0].token if len(page) > limit else None)
+    found, more = _fitting(_page.each(connection, folder=folder, after=after or b"", limit=limit + 1), limit)
+    return Listed(stored, found, found[-1][0].token if more else None)
 
 
 def descendants(
@@ -97,10 +100,24 @@ def descendants(
     _check_limit(limit)
     _folder(connection, user, folder)
     parent, token = after or (b"", b"")
-    page = _below.rows(connection, folder=folder, parent=parent, token=token, limit=limit + 1)
-    found = [rows.entry_and_node(row) for row in page[:limit]]
-    last = found[-1][0] if len(page) > limit else None
+    page = _below.each(connection, folder=folder, parent=parent, token=token, limit=limit + 1)
+    found, more = _fitting(page, limit)
+    last = found[-1][0] if more else None
     return Below(found, (last.parent, last.token) if last else None)
+
+
+def _fitting(page: Generator[tuple[Any, ...]], limit: int) -> tuple[Sequence[tuple[Entry, StoredNode]], bool]:
+    """The first entries, as many as make a page, and at least one; whether there are more."""
+    found: list[tuple[Entry, StoredNode]] = []
+    left = PAGE_BYTES
+    with contextlib.closing(page):
+        for row in page:
+            entry, stored = rows.entry_and_node(row)
+            left -= len(entry.sealed) + len(entry.sealed_seed) + len(stored.node.body)
+            if found and (left < 0 or len(found) == limit):
+                return found, True
+            found.append((entry, stored))
+    return found, False
 
 
 def inline(connection: Connection, user: UserId, ids: Sequence[NodeId]) -> Mapping[NodeId, tuple[int, bytes]]:

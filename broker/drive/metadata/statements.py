@@ -6,8 +6,9 @@ statements, connections and transactions here, and is passed by in between.
 
 from __future__ import annotations
 
+import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -20,6 +21,10 @@ Key = tuple[Any, ...]
 
 _LENGTHS = (1, 2, 4, 16, 64)
 """More terms of an OR are slow to plan; SQLite has a limit on parameters besides."""
+
+
+_TOGETHER = 32
+"""Rows that are taken at once where they are not taken all: each may have a mebibyte."""
 
 
 class Prepared:
@@ -38,6 +43,15 @@ class Prepared:
         cursor = _cursor(connection).execute(compiled.text, compiled.arranged(parameters))
         found: list[tuple[Any, ...]] = cursor.fetchall()
         return found
+
+    def each(self, connection: Connection, **parameters: object) -> Generator[tuple[Any, ...]]:
+        """One after the other: of those that are not taken, only a few are ever in memory. One such query of a
+        transaction at a time; close it."""
+        compiled = self._for(connection)
+        with contextlib.closing(_streaming(connection)) as cursor:
+            cursor.execute(compiled.text, compiled.arranged(parameters))
+            while found := cursor.fetchmany(_TOGETHER):
+                yield from found
 
     def row(self, connection: Connection, **parameters: object) -> tuple[Any, ...] | None:
         """The first, if there is one."""
@@ -122,3 +136,12 @@ def _cursor(connection: Connection) -> Any:
     driver: Any = connection.connection.driver_connection
     # PostgreSQL's text form of bytes is twice as long, and takes twice as long to read.
     return driver.cursor(binary=True) if connection.dialect.name == "postgresql" else driver.cursor()
+
+
+def _streaming(connection: Connection) -> Any:
+    """A cursor that does not fetch all rows at once, as SQLite's never does."""
+    if connection.dialect.name != "postgresql":
+        return _cursor(connection)
+    driver: Any = connection.connection.driver_connection
+    driver.execute("SET LOCAL cursor_tuple_fraction = 1")  # or it is planned for the first rows alone
+    return driver.cursor("rows", binary=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from broker.drive.blobs.protocol import LinkedBlobs
@@ -10,15 +10,17 @@ from broker.drive.errors import Malformed
 from broker.drive.http import messages as m
 from broker.drive.http import routes
 from broker.drive.metadata.protocol import Below, Change, Commit, Listed, Usage
+from broker.drive.metadata.reading import PAGE_BYTES
 from broker.drive.metadata.serving import Accounts, Challenge, Session, UserStore
-from broker.drive.records import Entry, StoredNode, User, UserId
+from broker.drive.records import NodeId, StoredNode, User, UserId
 
 LINK_SECONDS = 300
 
-PAGE_BYTES = 16 << 20
-"""Sealed bytes after which a page ends early: bodies can be long."""
+_PART = 16
+"""Nodes that are asked for at once, where the answer ends after PAGE_BYTES: each may have a mebibyte."""
 
-_Named = TypeVar("_Named", StoredNode, StoredNode | None)
+_Asked = TypeVar("_Asked")
+_Found = TypeVar("_Found")
 
 
 class ForStrangers:
@@ -68,25 +70,19 @@ class ForUsers:
         }
 
     async def _nodes(self, store: UserStore, asked: m.Ids) -> m.Nodes:
-        return m.Nodes([*(await store.nodes(asked.ids)).values()])
+        async def nodes(ids: Sequence[NodeId]) -> Collection[StoredNode]:
+            return (await store.nodes(ids)).values()
+
+        return m.Nodes(*await fitting(asked.ids, nodes, _length))
 
     async def _lookup(self, store: UserStore, asked: m.Lookup) -> m.Names:
-        return m.Names([*await store.lookup(asked.names)])
+        return m.Names(*await fitting(asked.names, store.lookup, lambda named: _length(named[1]) if named else 0))
 
     async def _list(self, store: UserStore, asked: m.ListFolder) -> Listed:
-        page = await store.list(asked.folder, asked.after, asked.limit)
-        count = fitting(page.entries)
-        if count == len(page.entries):
-            return page
-        return Listed(page.folder, page.entries[:count], page.entries[count - 1][0].token)
+        return await store.list(asked.folder, asked.after, asked.limit)
 
     async def _descendants(self, store: UserStore, asked: m.Descend) -> Below:
-        page = await store.descendants(asked.folder, asked.after, asked.limit)
-        count = fitting(page.entries)
-        if count == len(page.entries):
-            return page
-        last, _ = page.entries[count - 1]
-        return Below(page.entries[:count], (last.parent, last.token))
+        return await store.descendants(asked.folder, asked.after, asked.limit)
 
     async def _inline(self, store: UserStore, asked: m.Ids) -> m.Inline:
         found = await store.inline(asked.ids)
@@ -127,11 +123,21 @@ class ForUsers:
         return m.Links([links.get(name) for name in asked.names])
 
 
-def fitting(entries: Sequence[tuple[Entry, _Named]]) -> int:
-    """How many of the first entries make a page; at least one, if there is one."""
-    left = PAGE_BYTES
-    for count, (entry, stored) in enumerate(entries):
-        left -= len(entry.sealed) + len(entry.sealed_seed) + (len(stored.node.body) if stored else 0)
-        if left < 0 and count:
-            return count
-    return len(entries)
+def _length(stored: StoredNode | None) -> int:
+    return len(stored.node.body) if stored else 0
+
+
+async def fitting(
+    asked: Sequence[_Asked],
+    ask: Callable[[Sequence[_Asked]], Awaitable[Collection[_Found]]],
+    length: Callable[[_Found], int],
+) -> tuple[list[_Found], int]:
+    """What is found of the first that are asked for, as much as makes a page; how many are left."""
+    found: list[_Found] = []
+    done, room = 0, PAGE_BYTES
+    while done < len(asked) and room > 0:
+        some = await ask(asked[done : done + _PART])
+        room -= sum(map(length, some))
+        found += some
+        done += _PART
+    return found, max(len(asked) - done, 0)

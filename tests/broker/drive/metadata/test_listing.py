@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+
+import pytest
 
 from broker.drive.errors import Malformed, Missing, WrongKind
+from broker.drive.metadata import reading, rows
 from broker.drive.metadata.protocol import PutNode
 from broker.drive.metadata.store import SqlStore
-from broker.drive.records import NodeId, Token
+from broker.drive.records import Entry, NodeId, StoredNode, Token
 from tests.broker.drive.metadata.helpers import WithStore, entry, new_node, refused, register, token
 
 
@@ -65,6 +69,41 @@ def test_everything_below(with_store: WithStore) -> None:
                     break
             assert found == sorted(expected)
             assert asked == -(-len(expected) // limit)
+
+    with_store(test)
+
+
+def test_long_bodies_end_a_page(with_store: WithStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After PAGE_BYTES, with at least one entry; and what does not fit is not fetched, but for a few."""
+    monkeypatch.setattr(reading, "PAGE_BYTES", 40_000)
+    taken = 0
+    real = rows.entry_and_node
+
+    def counted(row: Sequence[object]) -> tuple[Entry, StoredNode]:
+        nonlocal taken
+        taken += 1
+        return real(row)
+
+    monkeypatch.setattr(rows, "entry_and_node", counted)
+
+    async def test(store: SqlStore) -> None:
+        nonlocal taken
+        alice = await register(store)
+        taken = 0
+        for number in range(9):
+            node = new_node(body=50_000 if number == 0 else 15_000)
+            await alice.commit(PutNode(node), entry(alice.home, str(number), node.id))
+        lengths, found, after = [], set[NodeId](), None
+        while not lengths or after:
+            page = await alice.store.list(alice.home, after)
+            lengths.append(len(page.entries))
+            found |= {stored.node.id for _, stored in page.entries}
+            after = page.after
+        assert len(found) == sum(lengths) == 9
+        assert all(1 <= length <= 2 for length in lengths)
+        assert taken == 9 + len(lengths) - 1
+        below = await alice.store.descendants(alice.home)
+        assert len(below.entries) == lengths[0] and below.after
 
     with_store(test)
 

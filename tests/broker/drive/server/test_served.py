@@ -16,9 +16,10 @@ from broker.drive.errors import Denied, Missing, NameTaken
 from broker.drive.format.keys import name_token
 from broker.drive.http.accounts import register
 from broker.drive.http.exchange import Answer, Exchange
+from broker.drive.metadata import reading
 from broker.drive.metadata.accounts import Terms
 from broker.drive.metadata.store import open_store
-from broker.drive.records import BlobName
+from broker.drive.records import BlobName, Token
 from broker.drive.server import operations
 from broker.drive.server.app import Serving
 from tests.broker.drive.metadata.postgresql import Server as PostgreSQL
@@ -61,21 +62,28 @@ def test_a_small_server(metadata_url: str, blobs_url: str) -> None:
 
 
 def test_short_pages(metadata_url: str, blobs_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a page would have too many bytes, the rest comes with the next one; after the last there is none."""
+    """Where a page would have too many bytes, the rest comes with the next one; after the last there is none. What is
+    asked for by ids or names is asked for again until it is there."""
+    monkeypatch.setattr(reading, "PAGE_BYTES", 1)
     monkeypatch.setattr(operations, "PAGE_BYTES", 1)
+    monkeypatch.setattr(operations, "_PART", 2)
 
     async def run() -> None:
         async with served(metadata_url, blobs_url) as server:
             alice = await person(server.url)
             for name in (b"one", b"two", b"three"):
                 await alice.save(name, [])
-            found, pages, after = set(), 0, None
+            found, names, pages, after = set(), [], 0, None
             while pages == 0 or after:
                 below = await alice.metadata.descendants(alice.home, after)
                 found |= {stored.node.id for _, stored in below.entries}
+                names += [(entry.parent, entry.token) for entry, _ in below.entries]
                 pages, after = pages + 1, below.after
             assert found == {file.id for file in alice.files.values()}
             assert pages == 3
+            assert {*await alice.metadata.nodes([*found])} == found
+            looked_up = await alice.metadata.lookup([*names, (alice.home, Token(bytes(32)))])
+            assert [named and (named[0].parent, named[0].token) for named in looked_up] == [*names, None]
             await alice.close()
 
     asyncio.run(run())
