@@ -48,6 +48,9 @@ class SqlAccounts:
     async def server_id(self) -> bytes:
         return self._server_id
 
+    async def any(self) -> bool:
+        return await self._database.read(_any)
+
     async def register(self, record: bytes, home: PutNode, invitation: str | None = None) -> User:
         user = self._user(record, home)
         return await self._database.write_durably(_register, user, home, invitation, self._terms)
@@ -108,6 +111,10 @@ _take_invitation = (
     .where(invitations.c.hash == bindparam("which"), invitations.c.used_by.is_(None))
     .values(used_by=bindparam("user"))
 )
+
+
+def _any(connection: Connection) -> bool:
+    return connection.execute(select(users.c.id).limit(1)).first() is not None
 
 
 def find(connection: Connection, wanted: UserId | str) -> User:

@@ -34,6 +34,10 @@ class Accounts(Protocol):
         """Random, made with the database; identities are bound to it."""
         ...
 
+    async def any(self) -> bool:
+        """Whether anybody has registered."""
+        ...
+
     async def register(self, record: bytes, home: PutNode, invitation: str | None = None) -> User:
         """A new user with the root of a tree. NameTaken; Denied when an invitation is needed and this is none.
 

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 
 from broker.drive.blobs.opening import open_blobs
-from broker.drive.errors import NameTaken
 from broker.drive.format.identity import Identity, new_identity, valid_user_name
 from broker.drive.keyring import KeyringError, create_key_file, load_identity
 from broker.drive.metadata import belonging
@@ -71,15 +70,14 @@ async def _create(where: Embedded) -> None:
     blobs = open_blobs(where.blobs)
     try:
         await belonging.require(store.database, blobs)
+        if await store.accounts.any():
+            raise KeyringError(
+                f"there is a drive in {where.folder}, but its key {where.key} is gone: put a copy of it there, "
+                "restore it with seccomp-drive key recover, or move the folder away for a new drive"
+            )
         identity = new_identity(_name(), "", await store.accounts.server_id())
         create_key_file(where.key, identity, None)
         await _register(store, identity)
-    except NameTaken:
-        os.unlink(where.key)
-        raise KeyringError(
-            f"there is a drive in {where.folder}, but its key {where.key} is gone: put a copy of it there, restore "
-            "it with seccomp-drive key recover, or move the folder away for a new drive"
-        ) from None
     finally:
         await blobs.close()
         await store.close()
@@ -103,7 +101,7 @@ async def _register(store: SqlStore, identity: Identity) -> None:
 
 
 def _name() -> str:
-    """Of the user who makes it. In a database where somebody has that name already, another one is needed."""
+    """Of the user who makes it."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError):

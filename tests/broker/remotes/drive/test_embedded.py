@@ -103,13 +103,20 @@ async def test_blobs_of_another_drive_are_left_alone(homes: Path) -> None:
     [
         (lambda home: (home / "identity.key").write_text("seccomp-drive key 1\n"), "cut off or damaged"),
         (lambda home: (home / "identity.key").unlink(), "its key .* is gone: .* key recover"),
+        (
+            lambda home: (os.environ.update(LOGNAME="somebody"), (home / "identity.key").unlink()),
+            "its key .* is gone",
+        ),
         (lambda home: (home / "identity.key").chmod(0o644), "others can read the key file"),
         (lambda home: (home / "metadata.sqlite").unlink(), "database"),
         (lambda home: (home / "metadata.sqlite").write_bytes(b"x" * 10_000), "database"),
     ],
 )
-async def test_what_is_broken_is_said(homes: Path, damage: object, message: str) -> None:
-    """A clear error at the start, with what to do, and nothing is made anew over what is left."""
+async def test_what_is_broken_is_said(
+    homes: Path, damage: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clear error at the start, with what to do, and nothing is made anew over what is left, whoever asks."""
+    monkeypatch.setenv("LOGNAME", "me")
     remote = await opened()
     await remote.close()
     assert callable(damage)
