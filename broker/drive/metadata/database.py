@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -37,6 +36,7 @@ class Database:
         lock. They take less than to wake a thread, which a server with many users needs nevertheless.
         """
         self.engine = _engine(url, create)
+        self._what = _what(self.engine.url)
         self._here = sqlite.Here(self.engine.url) if at_once and self.engine.dialect.name == "sqlite" else None
         self._driver_error = _driver_error(self.engine.dialect)
         self._begin = sqlite.begin if self.engine.dialect.name == "sqlite" else _begin_postgresql
@@ -97,10 +97,12 @@ class Database:
                 return self._run(mode, work)
             except exc.DBAPIError as error:
                 if not _passing(error, attempt):
-                    raise _translated(error) from error
+                    raise _translated(error, self._what) from error
             time.sleep(random.uniform(0, 0.002 * 2**attempt))
-        with _translating():
+        try:
             return self._run(mode, work)
+        except exc.DBAPIError as error:
+            raise _translated(error, self._what) from error
 
     def _run(self, mode: Mode, work: Callable[[Connection], T]) -> T:
         with self._modes[mode].connect() as connection, connection.begin():
@@ -133,6 +135,11 @@ def _engine(url: str, create: bool) -> Engine:
         case "postgresql":
             return _postgresql(parsed)
     raise Unusable(f"{parsed.drivername} is no database that can be used: sqlite:///FILE or postgresql://…")
+
+
+def _what(url: URL) -> str:
+    """What to call it: a file by its path; another's address has no place in messages."""
+    return f"database {url.database}" if url.get_backend_name() == "sqlite" else "database"
 
 
 def _postgresql(url: URL) -> Engine:
@@ -190,22 +197,16 @@ def _passing(error: exc.DBAPIError, attempt: int) -> bool:
     return (first and attempt == 1) or getattr(error.orig, "sqlstate", None) in _AGAIN
 
 
-@contextlib.contextmanager
-def _translating() -> Iterator[None]:
-    try:
-        yield
-    except exc.DBAPIError as error:
-        raise _translated(error) from error
-
-
-def _translated(error: exc.DBAPIError) -> DriveError:
-    """The driver's error without its statement and parameters, which are nobody's business."""
-    text = f"database: {error.orig}".strip()
+def _translated(error: exc.DBAPIError, what: str) -> DriveError:
+    """The driver's error of the database `what`, without statement and parameters, which are nobody's business."""
+    text = f"{what}: {error.orig}".strip()
     code = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None) or ""
     if code in ("53100", "SQLITE_FULL"):
         return StoreFull(text)
     if code.startswith(("XX001", "XX002", "SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Damaged(text)
+    if code.startswith("SQLITE_READONLY"):
+        return Unreachable(f"{text}: let this user write to the file and to its folder")
     if isinstance(error, exc.OperationalError | exc.InterfaceError):
         return Unreachable(text)
     return DriveError(text)

@@ -163,3 +163,23 @@ def test_opening_it_again_leaves_the_locks_of_the_first_alone(tmp_path: Path) ->
         await first.close()
 
     asyncio.run(main())
+
+
+def test_a_database_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """With what to do: SQLite itself says neither."""
+    url = f"sqlite:///{tmp_path}/m.sqlite"
+
+    def write(connection: Connection) -> None:
+        connection.execute(text("PRAGMA query_only = ON"))
+        connection.execute(text("UPDATE users SET name = 'x'"))
+
+    async def main() -> None:
+        await _server_id(url, create=True)
+        database = Database(url)
+        try:
+            with pytest.raises(Unreachable, match=rf"database {tmp_path}/m.sqlite: .*let this user write"):
+                await database.write(write)
+        finally:
+            await database.close()
+
+    asyncio.run(main())
