@@ -97,7 +97,7 @@ def _mount(row: Value, remotes: Remotes) -> MountSettings:
         if name not in items:
             raise row.error(f'the mount has no {name}; add one such as {name} = "{example}"')
     return MountSettings(
-        prefix=_prefix(items["prefix"], items["prefix"].text()),
+        prefix=prefix_of(items["prefix"], items["prefix"].text()),
         remote=_which(items["remote"], items["remote"].text(), remotes),
         read_only="access" in items and _read_only(items["access"]),
         ttl=_seconds(items["ttl"], none=True) if "ttl" in items else TTL,
@@ -114,7 +114,7 @@ def _option(option: Value, remotes: Remotes) -> MountSettings:
     if comma and access != "ro" and access.isalpha():
         raise option.error(f'unknown option "{access}"; the only one is ",ro" (write a comma of a path as %2C)')
     where = _which(option, url if access == "ro" and comma else remote, remotes)
-    return MountSettings(_prefix(option, prefix), where, bool(comma) and access == "ro", TTL, TIMEOUT)
+    return MountSettings(prefix_of(option, prefix), where, bool(comma) and access == "ro", TTL, TIMEOUT)
 
 
 def _read_only(item: Value) -> bool:
@@ -154,7 +154,8 @@ def _known_scheme(place: Value, url: str) -> None:
         raise place.error(f'there are no {scheme}: remotes, as in "{url}"; choose one of {known}')
 
 
-def _prefix(place: Value, prefix: str) -> bytes:
+def prefix_of(place: Value, prefix: str) -> bytes:
+    """A prefix that programs can write. PolicyError, which blames `place`."""
     if not prefix.startswith("/"):
         if _SCHEME.fullmatch(prefix):
             return prefix.encode()

@@ -26,6 +26,7 @@ def create_key_file(
     """A new file, mode 0600, on disk when this returns. KeyringError if there is one: it is never overwritten."""
     data = encode_key_file(lock(identity, passphrase, protection))
     try:
+        os.makedirs(os.path.dirname(path) or ".", 0o700, exist_ok=True)
         _write_new(path, data)
     except FileExistsError as error:
         raise KeyringError(

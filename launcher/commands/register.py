@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from launcher.commands.arguments import Parser
+from launcher.document import Value
+from launcher.policy import prefix_of
 from launcher.say import say
 from launcher.usage import UsageError
 
 _POLICY = """\
 # Written by seccomp-drive register. What else can stand here: docs/policy.md
 [[mount]]
-prefix = "{prefix}"
-remote = "{remote}"
+prefix = {prefix}
+remote = {remote}
 
-[remote.{remote}]
-url = "drive+{origin}/"
-key = "{key}"
+[remote.{table}]
+url = {url}
+key = {key}
 
 # The drive of this machine, which exec has at drive: where no policy says what there is:
 # [[mount]]
@@ -40,6 +44,9 @@ def run(words: Sequence[str]) -> int:
     if url.path.strip("/"):
         raise UsageError(f"register: write {url.scheme}://{url.netloc} alone; your folder is what --home says")
 
+    prefix_of(Value("register --prefix", arguments.prefix), arguments.prefix)
+    policy = _policy_path(arguments.policy)
+
     from broker.drive.format.identity import fingerprint_text
     from broker.drive.format.recovery import recovery_code
     from broker.drive.passphrases import Passphrases
@@ -59,7 +66,10 @@ def run(words: Sequence[str]) -> int:
     print(f"fingerprint:    {identity.name}@{fingerprint_text(identity.user_id)}")
     print(f"recovery code:  {recovery_code(identity.secret)}")
     say("write the recovery code down: without it and without the key file, nobody can read your files any more")
-    _write_policy(arguments.policy, arguments.prefix, name, identity.server, where.key)
+    text = _policy(arguments.prefix, name, identity.server, where.key)
+    if _write_policy(policy, text):
+        option = f"-p {policy} " if arguments.policy else ""
+        say(f"now try: seccomp-drive exec {option}ls -l {arguments.prefix}/{name}")
     return 0
 
 
@@ -78,20 +88,40 @@ def _parser() -> Parser:
     return parser
 
 
-def _write_policy(path: str | None, prefix: str, name: str, origin: str, key: str) -> None:
-    """A new file; what to add where there is one."""
+def _policy_path(named: str | None) -> str:
+    """Where the policy is to be, in a folder that is there from now on. UsageError, before anybody is registered."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    option = f"-p {path} " if path else ""
-    path = path or f"{base}/seccomp-drive/policy.toml"
-    text = _POLICY.format(prefix=prefix, remote=name, origin=origin, key=key)
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    path = named or f"{base}/seccomp-drive/policy.toml"
+    try:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"register: no policy can be written to {path}: {error.strerror}; give another place with --policy"
+        ) from error
+    return path
+
+
+def _policy(prefix: str, name: str, origin: str, key: str) -> str:
+    table = name if re.fullmatch("[A-Za-z0-9_-]+", name) else _quoted(name)
+    url = _quoted(f"drive+{origin}/")
+    return _POLICY.format(prefix=_quoted(prefix), remote=_quoted(name), table=table, url=url, key=_quoted(key))
+
+
+def _quoted(text: str) -> str:
+    """A string of TOML: one of JSON, but for a character that it does not take as it is."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _write_policy(path: str, text: str) -> bool:
+    """A new file. What to write where none can be made, and False."""
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(text)
-    except FileExistsError:
-        say(f"there is a policy in {path} already: add this to it, or give another place with --policy")
+    except OSError as error:
+        there = isinstance(error, FileExistsError)
+        why = f"there is a policy in {path} already" if there else f"{path} cannot be written: {error.strerror}"
+        say(f"{why}: add this to {'it' if there else 'a policy'}, or give another place with --policy")
         print(text, end="")
-        return
+        return False
     print(f"policy:         {path}")
-    colon = prefix if prefix.endswith(":") else f"{prefix}/"
-    say(f"now try: seccomp-drive exec {option}ls -l {colon}{'/' if prefix.endswith(':') else ''}{name}")
+    return True

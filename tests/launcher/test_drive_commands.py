@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from broker.drive.format.identity import fingerprint_text
 from broker.drive.records import UserId
+from broker.settings import RemoteSettings
 from launcher import cli
 from launcher.commands.share import named
+from launcher.policy import load
+from tests.broker.drive.server.serving import ServerProcess
 
 
 @pytest.mark.parametrize(
@@ -23,6 +28,14 @@ from launcher.commands.share import named
         ),
         (["register", "http://127.0.0.1:1/dora", "--home", "/erik"], "register: write http://127.0.0.1:1 alone"),
         (["register", "http://127.0.0.1:1", "--home", "a/b"], 'register: "a/b" is no home'),
+        (
+            ["register", "http://127.0.0.1:1", "--home", "/a", "--policy", "/proc/none/p"],
+            "register: no policy can be written to /proc/none/p: No such file or directory; give another place",
+        ),
+        (
+            ["register", "http://127.0.0.1:1", "--home", "/a", "--prefix", 'a"b'],
+            'register --prefix: the prefix "a',
+        ),
         (["key", "recover", "alice"], "key recover: no code: type it, or give it in SECCOMP_DRIVE_RECOVERY_CODE"),
         (["key", "recover"], "key recover: whose key"),
         (["key", "show", "bob"], 'key show takes no "bob"'),
@@ -76,3 +89,28 @@ def test_find_names_what_it_was_given(
     said = capfd.readouterr()
     assert said.out == ""
     assert said.err.endswith("seccomp-drive: /drive/no: there is no such file or folder\n")
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    (tmp_path / "server").mkdir()
+    store = f"sqlite:///{tmp_path}/server/metadata.sqlite", f"file://{tmp_path}/server/blobs"
+    server = ServerProcess(str(tmp_path / "server"), *store)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_registering(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A key that cannot be written is told before anybody is registered. The policy can be read again."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    words = ["register", server.url, "--home", "/al.ice", "--policy", f"{tmp_path}/p.toml", "--prefix", '/a"\\b']
+    assert cli.main([*words, "--key", "/proc/none/k"]) == 125
+    assert "the key file /proc/none/k cannot be written" in capfd.readouterr().err
+    assert cli.main([*words, "--key", f'{tmp_path}/new/"k"']) == 0
+    (mount,) = load(f"{tmp_path}/p.toml", [], os.environ).mounts
+    assert mount.prefix == b'/a"\\b'
+    assert mount.remote == RemoteSettings(f"drive+{server.url}/", {"key": f'{tmp_path}/new/"k"'}, mount.remote.places)

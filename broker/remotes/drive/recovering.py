@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from broker.drive.errors import DriveError, Missing, Unauthenticated, WrongKey
 from broker.drive.format.identity import Identity
 from broker.drive.keyring import create_key_file
@@ -15,7 +13,6 @@ from broker.remotes.drive.locations import Embedded, Served
 async def recover(where: Embedded | Served, name: str, secret: bytes, passphrases: Passphrases | None) -> Identity:
     """The identity of `name` with that secret; its key file is new. WrongKey when the drive has no such user."""
     identity = await (_of_server(where, name, secret) if isinstance(where, Served) else _of_file(where, name, secret))
-    os.makedirs(os.path.dirname(where.key), 0o700, exist_ok=True)
     create_key_file(where.key, identity, passphrases.for_new() if passphrases else None)
     return identity
 

@@ -67,7 +67,6 @@ async def join(where: Served, name: str, invitation: str | None, passphrases: Pa
             made = False
         else:
             identity = new_identity(name, about.origin, about.server_id)
-            os.makedirs(os.path.dirname(where.key), 0o700, exist_ok=True)
             create_key_file(where.key, identity, passphrases.for_new() if passphrases else None)
             made = True
         if (identity.name, identity.server_id, identity.server) != (name, about.server_id, about.origin):
