@@ -28,11 +28,12 @@ def run(words: Sequence[str]) -> int:
 
     async def unshare(client: Client) -> int:
         require_server(client)
+        place = await client.place(path)
+        node = place.required()
         if arguments.user is None:
             return await client.sharing.resume()
-        place = await client.place(path)
         name, fingerprint = named(arguments.user)
-        grantee = await client.sharing.grantee(place.required(), name, fingerprint)
+        grantee = await client.sharing.grantee(node, name, fingerprint)
         return await client.sharing.unshare(place, grantee)
 
     try:

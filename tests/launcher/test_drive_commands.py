@@ -114,3 +114,16 @@ def test_registering(
     (mount,) = load(f"{tmp_path}/p.toml", [], os.environ).mounts
     assert mount.prefix == b'/a"\\b'
     assert mount.remote == RemoteSettings(f"drive+{server.url}/", {"key": f'{tmp_path}/new/"k"'}, mount.remote.places)
+
+
+def test_unsharing_what_is_not_there(
+    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no user is named, and what was interrupted shall be finished."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    assert cli.main(["register", server.url, "--home", "/alice", "--prefix", "s:"]) == 0
+    capfd.readouterr()
+    assert cli.main(["unshare", "s:/alice/no"]) == 125
+    assert "s:/alice/no: there is no such file or folder" in capfd.readouterr().err
+    assert cli.main(["unshare", "s:/alice"]) == 0
