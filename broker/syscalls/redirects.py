@@ -12,6 +12,7 @@ import re
 
 from broker.kernel import native
 from broker.kernel.tracee import AT_FDCWD
+from broker.namespace.resolve import Kind
 from broker.syscalls.call import Call, Target
 from broker.syscalls.reply import Continue, Fail, Redirect, Reply, Return, Unserved
 from broker.telling import shown
@@ -19,6 +20,7 @@ from broker.telling import shown
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
 AT_EMPTY_PATH = 0x1000
+AT_EXECVE_CHECK = 0x10000
 _FACCESSAT2 = 439
 _HEAD = 256
 """How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
@@ -81,11 +83,17 @@ def redirect_open(call: Call, target: Target, flags: int) -> Redirect | None:
 
 async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
     path = call.path()
+    if not path and not flags & AT_EMPTY_PATH:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH | AT_EXECVE_CHECK):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if path:
         target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
     else:
         target = call.descriptor_target(call.dirfd())
-    interpreter = await _interpreter(call, target)
+    if target.resolved.seen and target.resolved.seen.kind is Kind.SYMLINK:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    interpreter = None if flags & AT_EXECVE_CHECK else await _interpreter(call, target)
     if interpreter is None and (target.native or not path):
         return Continue()
     if target.is_directory:
@@ -107,15 +115,16 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
             scripts.pop(asking, None)
 
         return Redirect(helper, number, (0, end, argv, envp, AT_EMPTY_PATH, 0), undo=forget)
+    check = flags & AT_EXECVE_CHECK  # the call returns then: of a script, too, only the file is judged
     kept = await target.mirror.require(target.path) if target.mirror is not None else None
     try:
         _require(call, target, os.X_OK)
         at = _last_component(call, target)
         if at is None:
             file = os.open(target.real, os.O_RDONLY | os.O_CLOEXEC)
-            return Redirect(file, number, (0, end, argv, envp, AT_EMPTY_PATH, 0), kept=kept)
+            return Redirect(file, number, (0, end, argv, envp, AT_EMPTY_PATH | check, 0), kept=kept)
         parent = os.open(os.path.dirname(target.real), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        return Redirect(parent, number, (0, at, argv, envp, 0, 0), kept=kept)
+        return Redirect(parent, number, (0, at, argv, envp, check, 0), kept=kept)
     except BaseException:
         if kept is not None:
             os.close(kept)

@@ -59,6 +59,24 @@ def test_32_bit_program_on_the_drive(pair: Pair, build: Build) -> None:
     pair.run(bash('cd "$DRIVE"; ./program sub; "$DRIVE/program" "$DRIVE"'), setup=setup)
 
 
+def test_flags_of_execveat(pair: Pair, build: Build) -> None:
+    """Links are followed or not, descriptors run, what is only checked is not run, unknown flags are refused."""
+    program = build("exec_flags.c")
+
+    def setup(place: Place) -> None:
+        fill_standard(place)
+        for name in ("program", "other", "replaced", "closed"):
+            shutil.copy(shutil.which("echo") or "", place.drive / name)
+        (place.drive / "closed").chmod(0o644)
+        (place.drive / "script").write_text("#!/bin/sh\necho of a script\n")
+        (place.drive / "script").chmod(0o755)
+        for name, target in (("link", "program"), ("to script", "script"), ("dangling", "none"), ("loop", "loop")):
+            (place.drive / name).unlink(missing_ok=True)
+            (place.drive / name).symlink_to(target)
+
+    pair.run([str(program), pair.prefix], setup=setup, opaque=("program", "other", "replaced", "closed"))
+
+
 LOADED = """
 d="$DRIVE"
 "$d/program" a || echo $?
