@@ -157,6 +157,8 @@ async def link(call: Call) -> Reply:
 
     if old.mirror is not None and old.mirror is new.mirror:
         status = os.lstat(old.real)
+        if not call.path(0) and not os.path.samestat(status, call.tracee.file_status(call.dirfd(0))):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))  # it has lost its name
         mode = status.st_mode | old.mirror.shown(old.path, status.st_ino).set_id
         if not call.services.protected.may_link(permission.writer(call.caller), status.st_uid, mode):
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))

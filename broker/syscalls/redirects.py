@@ -89,6 +89,8 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     if path:
         target = await call.resolve(follow=not flags & AT_SYMLINK_NOFOLLOW)
+    elif call.dirfd() >= 0 and call.tracee.file_status(call.dirfd()).st_nlink == 0:
+        return Continue()
     else:
         target = call.descriptor_target(call.dirfd())
     if target.resolved.seen and target.resolved.seen.kind is Kind.SYMLINK:

@@ -65,7 +65,7 @@ def test_flags_of_execveat(pair: Pair, build: Build) -> None:
 
     def setup(place: Place) -> None:
         fill_standard(place)
-        for name in ("program", "other", "replaced", "closed"):
+        for name in ("program", "other", "replaced", "removed", "closed"):
             shutil.copy(shutil.which("echo") or "", place.drive / name)
         (place.drive / "closed").chmod(0o644)
         (place.drive / "script").write_text("#!/bin/sh\necho of a script\n")

@@ -29,7 +29,8 @@ int main(int count, char **words)
         return 1;
     int program = open("program", O_RDONLY), folder = open(".", O_RDONLY), link = open("link", O_PATH | O_NOFOLLOW);
     int path = open("program", O_PATH), script = open("script", O_RDONLY), replaced = open("replaced", O_RDONLY);
-    if (rename("other", "replaced"))
+    int removed = open("removed", O_RDONLY);
+    if (rename("other", "replaced") || unlink("removed"))
         return 1;
     int flags[] = {0, 0x10000, 0x100, 0x1, 0x1000, 0x10100, 0x11000, 0x200};
     const char *names[] = {"program", "link", "script", "to script", "closed", ".", "missing", "dangling", "loop", ""};
@@ -43,6 +44,7 @@ int main(int count, char **words)
         try("folder's descriptor", folder, "", flags[i]);
         try("script's descriptor", script, "", flags[i]);
         try("replaced", replaced, "", flags[i]);
+        try("removed", removed, "", flags[i]);
         try("no descriptor", 99, "", flags[i]);
         try("no folder", program, "x", flags[i]);
     }
