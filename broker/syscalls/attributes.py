@@ -51,8 +51,11 @@ def stat_with(output: int, layout: Layout, *, follow: bool = True, flags: int | 
     async def handler(call: Call) -> Reply:
         wanted = follow and not (flags is not None and call.integer(flags) & AT_SYMLINK_NOFOLLOW)
         shape = _shape(call, layout)
+        index = call.row.paths[0][1]
+        if not call.unsigned(index):  # with AT_EMPTY_PATH as good as an empty path since Linux 6.11
+            return _stat_descriptor(call, call.dirfd(), {}, output, shape)
         if not call.path():
-            return _stat_descriptor(call, call.dirfd(), {call.row.paths[0][1]: b""}, output, shape)
+            return _stat_descriptor(call, call.dirfd(), {index: b""}, output, shape)
         target = await call.resolve(follow=wanted)
         if target.native:
             return Continue()
