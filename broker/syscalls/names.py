@@ -209,5 +209,6 @@ def _check_rename(old: Target, new: Target, flags: int) -> None:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     if flags & RENAME_EXCHANGE and new.missing:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if (old.resolved.trailing or new.resolved.trailing) and not old.is_directory:
+    becomes = new if flags & RENAME_EXCHANGE else old
+    if (old.resolved.trailing and not old.is_directory) or (new.resolved.trailing and not becomes.is_directory):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))

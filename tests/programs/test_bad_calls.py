@@ -49,6 +49,13 @@ def test_programs_on_a_read_only_drive(pair: Pair) -> None:
     )
 
 
+@pytest.mark.parametrize("where", ["absolute", "relative"])
+def test_rare_forms(pair: Pair, where: str) -> None:
+    """linkat(2) of what has no name, stat without a path, renameat2(2) with slashes."""
+    program = f"python3 {SOURCES}/rare_forms.py"
+    pair.run(bash(f'{program} "$DRIVE"' if where == "absolute" else f'cd "$DRIVE"; {program} .'))
+
+
 LACKING = """
 import errno, os, socket
 def say(what, call, *arguments):
