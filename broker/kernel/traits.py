@@ -11,6 +11,7 @@ from broker.table import Row, Trap
 
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_SYMLINK_FOLLOW = 0x400
+FSPICK_SYMLINK_NOFOLLOW = 0x2
 
 
 class Follows(enum.IntEnum):
@@ -89,6 +90,9 @@ _UNLESS = {
     "file_getattr": (4, AT_SYMLINK_NOFOLLOW),
     "file_setattr": (4, AT_SYMLINK_NOFOLLOW),
     "open_tree": (2, AT_SYMLINK_NOFOLLOW),
+    "open_tree_attr": (2, AT_SYMLINK_NOFOLLOW),
+    "fspick": (2, FSPICK_SYMLINK_NOFOLLOW),
+    "mount_setattr": (2, AT_SYMLINK_NOFOLLOW),
 }
 _SHOWS = {
     "stat": (Shows.STAT, 1),

@@ -57,7 +57,7 @@ def test_rare_forms(pair: Pair, where: str) -> None:
 
 
 LACKING = """
-import errno, os, socket
+import ctypes, errno, os, socket
 def say(what, call, *arguments):
     try:
         call(*arguments)
@@ -68,15 +68,22 @@ say("O_TMPFILE", os.open, ".", os.O_TMPFILE | os.O_RDWR)
 for path in ("socket", os.environ["DRIVE"] + "/socket"):
     say("bind", socket.socket(socket.AF_UNIX).bind, path)
 say("trusted", os.setxattr, "hello.txt", "trusted.x", b"")
+libc = ctypes.CDLL(None, use_errno=True)
+for number in (428, 467, 433, 442):  # open_tree(2) and its kin
+    for path in (b".", b"sub/../sub", os.environ["DRIVE"].encode()):
+        print(number, libc.syscall(number, -100, path, 0, None, 0), errno.errorcode[ctypes.get_errno()])
+    print(libc.syscall(number, -100, os.environ["XDG_CACHE_HOME"].encode() + b"/seccomp-drive/mirrors", 0, None, 0))
+    print(errno.errorcode[ctypes.get_errno()])
 print(os.listdir("sub/none"), os.path.lexists("socket"))
 """
 
 
 @pytest.mark.usefixtures("drive_only")
 def test_what_a_drive_lacks(pair: Pair) -> None:
-    """Nameless files, sockets and attributes outside `user.` get EOPNOTSUPP, so that programs fall back."""
+    """Nameless files, sockets, mounts and attributes outside `user.` get EOPNOTSUPP, so that programs fall back."""
     _, drive = pair.outcomes(["python3", "-c", LACKING], setup=fill_standard, seconds=30)
     assert drive.stdout.splitlines() == [
         *(f"{what} ENOTSUP" for what in ("O_TMPFILE", "bind", "bind", "trusted")),
+        *(line for number in (428, 467, 433, 442) for line in (*[f"{number} -1 ENOTSUP"] * 3, "-1", "EACCES")),
         "[] False",
     ]
