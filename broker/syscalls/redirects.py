@@ -25,7 +25,7 @@ _FACCESSAT2 = 439
 _HEAD = 256
 """How much of a script the kernel looks at (BINPRM_BUF_SIZE)."""
 _NESTED = 5
-"""Scripts of scripts, after which execve says ELOOP."""
+"""Scripts that run one another, after which execve says ELOOP."""
 
 _SHEBANG = re.compile(rb"#![ \t]*([^ \t\n\0]+)[ \t]*([^\n\0]*?)[ \t]*(?=[\n\0]|$)")
 
@@ -136,10 +136,13 @@ async def _exec(call: Call, argv: int, envp: int, flags: int) -> Reply:
 async def _interpreter(call: Call, target: Target, depth: int = 0) -> tuple[bytes, bytes] | None:
     """(interpreter, argument) of a script that is on a drive or whose interpreter is; others are the kernel's.
 
-    Unserved for a program, or the program that a script runs in the end, whose own interpreter is on a drive.
+    Unserved for a program, or the program that a script runs in the end, whose own interpreter is on a drive. ELOOP
+    as in exec_binprm (fs/exec.c): the helper begins a new call for each script.
     """
-    if target.missing or target.is_directory or depth > _NESTED:
+    if target.missing or target.is_directory:
         return None
+    if depth > _NESTED:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if target.mirror is not None:
         file = await target.mirror.require(target.path)
     else:
@@ -156,12 +159,11 @@ async def _interpreter(call: Call, target: Target, depth: int = 0) -> tuple[byte
         os.close(file)
     if loader:
         await _require_loader(call, target, loader)
-    if line is None or not target.native:
-        return line
-    runs = await call.resolve(follow=True, missing_ok=True, text=line[0])
-    if runs.native and await _interpreter(call, runs, depth + 1) is None:
+    if line is None:
         return None
-    return line
+    runs = await call.resolve(follow=True, missing_ok=True, text=line[0])
+    beyond = await _interpreter(call, runs, depth + 1)
+    return None if target.native and runs.native and beyond is None else line
 
 
 async def _require_loader(call: Call, target: Target, loader: bytes) -> None:

@@ -77,6 +77,42 @@ def test_flags_of_execveat(pair: Pair, build: Build) -> None:
     pair.run([str(program), pair.prefix], setup=setup, opaque=("program", "other", "replaced", "closed"))
 
 
+SCRIPTS = """
+import errno, os, sys
+for folder in (os.environ["DRIVE"], os.environ["LOCAL"]):
+    os.chdir(folder)
+    for script in ("own", "round", *(f"s{depth}" for depth in range(8)), "to none", "to closed"):
+        sys.stdout.flush()
+        child = os.fork()
+        if not child:
+            try:
+                os.execv(f"./{script}", [script, "word"])
+            except OSError as error:
+                print(script, errno.errorcode[error.errno], flush=True)
+                os._exit(1)
+        print(script, os.waitpid(child, 0)[1])
+"""
+
+
+def test_scripts_of_scripts(pair: Pair) -> None:
+    """As deep as the kernel goes, on the drive, on the local disk and from one to the other; ELOOP beyond."""
+
+    def setup(place: Place) -> None:
+        fill_standard(place)
+        for folder, shown, other in (
+            (place.drive, pair.prefix, str(place.work)),
+            (place.work, str(place.work), pair.prefix),
+        ):
+            lines = {f"s{depth}": f"{other if depth % 2 else shown}/s{depth - 1}" for depth in range(1, 8)}
+            lines |= {"s0": "/bin/echo 0", "own": f"{shown}/own", "round": f"{other}/round"}
+            lines |= {"to none": f"{shown}/none", "to closed": f"{shown}/closed", "closed": "/bin/echo"}
+            for name, line in lines.items():
+                (folder / name).write_text(f"#!{line}\n")
+                (folder / name).chmod(0o755 if name != "closed" else 0o644)
+
+    pair.run(["/usr/bin/python3", "-c", SCRIPTS], setup=setup)
+
+
 LOADED = """
 d="$DRIVE"
 "$d/program" a || echo $?
