@@ -30,6 +30,7 @@ cdef extern from "src/rows.h":
         bint socket
         bint packed
         bint relinks
+        bint mounts
         uint8_t follows
         uint8_t flags_argument
         uint32_t flags

@@ -57,6 +57,7 @@ cdef int fill_row(row *target, source) except -1:
     target.socket = traits.socket
     target.packed = traits.packed
     target.relinks = traits.relinks
+    target.mounts = traits.mounts
     target.shows = traits.shows
     target.output = traits.output
     target.sets = traits.sets

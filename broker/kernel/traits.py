@@ -54,6 +54,8 @@ class Traits(Struct, frozen=True):
     """These are 32-bit words in an array that the second argument of the call points to."""
     relinks: bool = False
     """Afterwards a path may lead somewhere else."""
+    mounts: bool = False
+    """Afterwards the paths of a mount namespace, if that is the caller's own, are not ours."""
     shows: Shows = Shows.NOTHING
     """On x86-64."""
     output: int = 0
@@ -63,10 +65,8 @@ class Traits(Struct, frozen=True):
 
 _OPENS = frozenset({"open", "openat", "openat2"})
 _SOCKETS = frozenset({"bind", "connect", "socketcall"})
-_RELINKS = frozenset(
-    {"symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2", "chdir", "fchdir"}
-    | {"mount", "umount2", "move_mount"}
-)
+_RELINKS = frozenset({"symlink", "symlinkat", "link", "linkat", "rename", "renameat", "renameat2", "chdir", "fchdir"})
+_MOUNTS = frozenset({"mount", "umount2", "move_mount"})
 _NEVER = frozenset(
     {"lstat", "lstat64", "readlink", "readlinkat", "lchown", "lchown16", "mkdir", "mkdirat", "mknod", "mknodat"}
     | {"unlink", "unlinkat", "rmdir", "rename", "renameat", "renameat2", "link", "symlink", "symlinkat"}
@@ -121,7 +121,8 @@ def traits_of(row: Row) -> Traits:
         opens=row.name in _OPENS,
         socket=row.name in _SOCKETS,
         packed=row.trap is Trap.SOCKET_CALL,
-        relinks=row.name in _RELINKS or row.trap is Trap.ROOT,
+        relinks=row.name in _RELINKS | _MOUNTS or row.trap is Trap.ROOT,
+        mounts=row.name in _MOUNTS,
         shows=shows,
         output=output,
         sets=_SETS.get(row.name, Sets.NOTHING),

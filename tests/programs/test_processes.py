@@ -172,6 +172,26 @@ def test_pid_1(pair: Pair) -> None:
     )
 
 
+CLONE = """
+import ctypes, os
+CLONE_NEWNS, SIGCHLD, MS_REC, MS_PRIVATE = 0x20000, 17, 0x4000, 0x40000
+libc = ctypes.CDLL(None)
+os.mkdir("own")
+if (pid := libc.syscall(56, CLONE_NEWNS | SIGCHLD, 0, 0, 0, 0)) == 0:
+    print(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), libc.mount(b"tmpfs", b"own", b"tmpfs", 0, None))
+    os.symlink(os.environ["DRIVE"], "own/link")
+    open("own/local", "w").write("local\\n")
+    os.execlp("sh", "sh", "-c", "cat own/local own/link/hello.txt; cd own; cat link/sub/one ../own/local")
+print(os.waitpid(pid, 0)[1], os.listdir("own"))
+"""
+
+
+@as_root
+def test_a_mount_namespace_from_clone(pair: Pair) -> None:
+    """Nobody has called unshare(2): what is mounted there, and the links into the drive in it, are found."""
+    pair.run(["python3", "-c", CLONE])
+
+
 @pytest.mark.parametrize("count", [10, 300, 900])
 def test_many_files_open_for_writing(pair: Pair, count: int) -> None:
     """More files open for writing than there are descriptors in the range; each gets its own content."""

@@ -32,10 +32,8 @@ struct root own_root(void)
     return root;
 }
 
-static bool has_other_root(const struct court *court, pid_t tid)
+static bool is_elsewhere(const struct court *court, pid_t tid)
 {
-    if (!atomic_load_explicit(&court->rooted, memory_order_relaxed))
-        return false;
     char name[32];
     struct root root = {0};
     struct asking asking = {.tid = tid, .as_whom = AS_ITS_EFFECTIVE_IDS};
@@ -45,6 +43,11 @@ static bool has_other_root(const struct court *court, pid_t tid)
         error = root_at(name, &root);
     while (ask_again(&asking, error));
     return memcmp(&root, &court->root, sizeof root) != 0;
+}
+
+static bool has_other_root(const struct court *court, pid_t tid)
+{
+    return atomic_load_explicit(&court->rooted, memory_order_relaxed) && is_elsewhere(court, tid);
 }
 
 static bool handed_out(const struct court *court)
@@ -273,7 +276,7 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
     trapped->path_count = 0;
     if (!row->known)
         return true;
-    if (row->trap == TRAP_ROOT)
+    if (row->trap == TRAP_ROOT || (row->mounts && is_elsewhere(court, notification->pid))) /* by a clone(2) */
         atomic_store(&court->rooted, true);
     if (row->relinks)
         links_forget(court->links);

@@ -37,6 +37,7 @@ struct row {
     bool socket;       /* a sockaddr in the second argument, its length in the third */
     bool packed;       /* these are 32-bit words in an array that the second argument of the call points to */
     bool relinks;      /* what was learned of links may be wrong afterwards */
+    bool mounts;       /* in a mount namespace of its own, afterwards the caller's paths are not ours */
     uint8_t follows;   /* whether the last component is followed: by itself, or by the flags in an argument */
     uint8_t flags_argument;
     uint32_t flags;

@@ -8,7 +8,8 @@ from broker.kernel import traits
 from broker.kernel.traits import Follows, Shows, Traits, traits_of
 from broker.table import TABLE, Row, Trap
 
-NAMED = [traits._OPENS, traits._SOCKETS, traits._RELINKS, traits._NEVER, traits._UNLESS, traits._IF, traits._SHOWS]
+NAMED = [traits._OPENS, traits._SOCKETS, traits._RELINKS, traits._MOUNTS, traits._NEVER]
+NAMED += [traits._UNLESS, traits._IF, traits._SHOWS]
 
 
 @pytest.mark.parametrize("names", NAMED, ids=range(len(NAMED)))
