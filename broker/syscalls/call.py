@@ -16,7 +16,7 @@ from broker.kernel.native import Identity
 from broker.kernel.tracee import AT_FDCWD, Credentials, Tracee
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import ROOT, Mounts, Place
-from broker.namespace.resolve import RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
+from broker.namespace.resolve import PATH_MAX, RESOLVE_BENEATH, RESOLVE_IN_ROOT, Kind, Resolved, Seen, resolve
 from broker.syscalls import permission
 from broker.syscalls.looking import is_above, look_locally, place_behind, seen_as, walk
 from broker.syscalls.permission import Protected
@@ -24,9 +24,8 @@ from broker.syscalls.reply import Interruptible
 from broker.syscalls.ways import Way
 from broker.table import Row
 
-PATH_MAX = 4096
 _NOWHERE = Resolved(Place(None, b""), Seen(Kind.DIRECTORY), crossed=False, trailing=False, name=b"")
-"""What a removed folder is to us: the kernel's."""
+"""What is for the kernel to find."""
 
 
 class Services(Struct, frozen=True):
@@ -165,8 +164,7 @@ class Call:
         return mode & 0o7777 & ~self.tracee.status.umask
 
     def was_moved(self) -> bool:
-        """Whether a folder of a drive that a relative path begins in may be elsewhere by now. Then the call can be
-        served anew."""
+        """Whether the folder of a drive that a path begins in may be elsewhere by now: then it is served anew."""
         before, self._moves, self._way = self._moves, None, None
         return before is not None and before != self._moves_now()
 
@@ -281,7 +279,10 @@ class Call:
 
     async def _look(self, place: Place, *, new: bool) -> Seen | None:
         if place.mount is None:
-            return look_locally(self.services.mounts, self.tracee, place.path)
+            seen = look_locally(self.services.mounts, self.tracee, place.path)
+            if seen is not None and seen.kernels:
+                self._on_drive |= self.services.mounts.place_of(seen.target or b"").mount is not None
+            return seen
         self._on_drive = True
         mirror = self.services.mirrors[place.mount.number]
         if new and mirror.tree.lstat(place.path) is None:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from .harness import Pair, bash
+from .harness import Pair, bash, fill_standard
 
 MARKED = {
     "folders": """
@@ -117,6 +117,19 @@ REMOVED = """
     touch s/../made || :; cat s/../f || :; cat f || :; cat ./../hello.txt; ls ../d; cat ../d/s/../f; ls .. | head -n 3
     mkdir -p "$DRIVE/outer/inner"; cd "$DRIVE/outer/inner"; rm -r "$DRIVE/outer"; mkdir "$DRIVE/outer"
     echo x > "$DRIVE/outer/f"; cat ../f || :; echo y > ../made || :; ls "$DRIVE/outer" """
+
+
+BEHIND = """
+    cd "$DRIVE"; mkdir d; cd d; rmdir ../d; cat /proc/self/cwd/../sub/one || :; echo x > /proc/self/cwd/../made || :
+    ls "$DRIVE"; exec 5< hello.txt || exec 5< "$DRIVE/hello.txt"; rm "$DRIVE/hello.txt"; cat /dev/fd/5/x || : """
+
+
+@pytest.mark.usefixtures("drive_only")
+def test_from_a_removed_folder_through_procfs(pair: Pair) -> None:
+    """The kernel is not let into the bare mirror, where nothing is fetched and nothing is pushed from."""
+    _, drive = pair.outcomes(["bash", "-c", BEHIND], setup=fill_standard, seconds=30)
+    assert drive.stderr.count("Not a directory") == 3, drive.stderr
+    assert "made" not in drive.stdout
 
 
 def test_in_a_folder_that_was_removed(pair: Pair) -> None:
