@@ -91,8 +91,9 @@ async def until(so: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def server(tmp_path: Path, postgresql: PostgreSQL, seaweed: Seaweed) -> Iterator[ServerProcess]:
-    """On PostgreSQL and S3."""
-    running = ServerProcess(str(tmp_path), postgresql.new_database(), seaweed.url, env=seaweed.environment)
+    """On PostgreSQL and S3, in a place of its own: each database has its own blobs."""
+    blobs = f"{seaweed.url}/{tmp_path.name}"
+    running = ServerProcess(str(tmp_path), postgresql.new_database(), blobs, env=seaweed.environment)
     running.start()
     yield running
     running.stop()
