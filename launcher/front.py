@@ -121,6 +121,9 @@ class Front:
         code = os.waitstatus_to_exitcode(status)
         self._code = code if code >= 0 else 128 - code
         self._tell_broker(messages.ENDED)
+        while (info := signal.sigtimedwait(_LEAVE, 0)) is not None:  # they came before the end was known
+            if not _for_all(info):
+                self._after_the_end(info.si_signo)
 
     def _hear_broker(self) -> None:
         while message := _message(self._broker):
@@ -197,7 +200,7 @@ class Front:
         self._hear_init()  # the program may have ended just before
         if self._code is None:
             self._job.pass_on(info)
-        elif ended or info.si_signo != signal.SIGTSTP:  # the stop that the program has followed is not one for us
+        elif ended or not _for_all(info):  # one that the program has followed is none for us
             self._after_the_end(info.si_signo)
 
     def _after_the_end(self, number: int) -> None:
@@ -219,6 +222,11 @@ class Front:
                 'nothing is lost, what is not pushed is kept in the cache, for "seccomp-drive sync"'
             )
             self._tell_broker(messages.ASK)
+
+
+def _for_all(info: signal.struct_siginfo) -> bool:
+    """Whether the program has got the signal as well: from the terminal (SI_KERNEL in sigaction(2)), or to stop."""
+    return info.si_code > 0 or info.si_signo == signal.SIGTSTP
 
 
 def _kill(pids: list[int]) -> None:

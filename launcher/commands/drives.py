@@ -50,7 +50,9 @@ def only(settings: Settings, prefix: str | None) -> MountSettings:
     drives = [mount for mount in settings.mounts if _is_drive(mount)]
     if len(drives) == 1:
         return drives[0]
-    known = ", ".join(os.fsdecode(mount.prefix) for mount in drives) or "none"
+    known = ", ".join(os.fsdecode(mount.prefix) for mount in drives)
+    if not known:
+        raise UsageError("no mount is an encrypted drive: name one as -m PREFIX=drive:///FOLDER, or a policy by -p")
     raise UsageError(f"which drive is meant? Name its prefix: there is {known}")
 
 

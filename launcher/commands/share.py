@@ -32,7 +32,10 @@ def run(words: Sequence[str]) -> int:
     async def share(client: Client) -> None:
         require_server(client)
         if arguments.user is None:
-            for record, right in await client.sharing.shared((await client.place(path)).required()):
+            shared = await client.sharing.shared((await client.place(path)).required())
+            if not shared:
+                print("shared with nobody")
+            for record, right in shared:
                 right_name = "write" if right is Right.WRITE else "read"
                 print(f"{record.name}@{fingerprint_text(record.user_id)}  {right_name}")
             return

@@ -163,3 +163,38 @@ def test_the_end_of_the_terminal_ends_the_program() -> None:
     assert os.read(read, 100) == b""
     os.close(read)
     os.waitpid(pid, 0)
+
+
+def test_the_ctrl_c_that_ends_the_program_does_not_give_up_its_files() -> None:
+    """It reaches the front as well, however late. Only the next one is about what is still being pushed."""
+    pid, master = pty.fork()
+    if pid == 0:
+        script = "echo $$ up; exec sleep 100"
+        os.execv(sys.executable, [sys.executable, str(CONTINUING), "slow", "bash", "-c", script])
+    shown = b""
+    while b"up" not in shown:
+        shown += os.read(master, 100)
+    os.kill(pid, signal.SIGSTOP)
+    os.waitpid(pid, os.WUNTRACED)
+    os.write(master, b"\x03")
+    program, deadline = int(shown.split()[0]), time.monotonic() + 20
+    while _runs(program):
+        assert time.monotonic() < deadline
+    os.kill(pid, signal.SIGCONT)
+    while select.select([master], [], [], 0.5)[0]:
+        shown += os.read(master, 1000)
+    assert b"pushed" not in shown
+    os.write(master, b"\x03")
+    while b"Interrupt again" not in shown:
+        shown += os.read(master, 1000)
+    os.write(master, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGINT
+    os.close(master)
+
+
+def _runs(pid: int) -> bool:
+    """Not so a zombie, whose command line is empty."""
+    try:
+        return Path("/proc", str(pid), "cmdline").read_bytes() != b""
+    except OSError:
+        return False
