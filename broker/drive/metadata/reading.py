@@ -87,7 +87,7 @@ def lookup(
 
 def listing(connection: Connection, user: UserId, folder: NodeId, after: Token | None, limit: int) -> Listed:
     """One page of a folder: Missing, WrongKind."""
-    _check_limit(limit)
+    check_limit(limit)
     stored = _folder(connection, user, folder)
     found, more = _fitting(_page.each(connection, folder=folder, after=after or b"", limit=limit + 1), limit)
     return Listed(stored, found, found[-1][0].token if more else None)
@@ -97,7 +97,7 @@ def descendants(
     connection: Connection, user: UserId, folder: NodeId, after: tuple[NodeId, Token] | None, limit: int
 ) -> Below:
     """One page of what is below a folder, at any depth: Missing, WrongKind."""
-    _check_limit(limit)
+    check_limit(limit)
     _folder(connection, user, folder)
     parent, token = after or (b"", b"")
     page = _below.each(connection, folder=folder, parent=parent, token=token, limit=limit + 1)
@@ -138,6 +138,7 @@ def _folder(connection: Connection, user: UserId, id: NodeId) -> StoredNode:
     return stored
 
 
-def _check_limit(limit: int) -> None:
+def check_limit(limit: int) -> None:
+    """Of the entries of a page. Malformed."""
     if not 0 < limit <= PAGE:
         raise Malformed(f"a page has 1 to {PAGE} entries")

@@ -107,9 +107,10 @@ class SqlUserStore:
 
     async def list(self, folder: NodeId, after: Token | None = None, limit: int = 4000) -> Listed:
         check_ids([folder])
+        reading.check_limit(limit)
         if after is None and limit > FEW:  # most folders are short
             listed = await self._database.read_some(FEW, reading.listing, self._user, folder, None, FEW)
-            if listed.after is None:
+            if listed.after is None or len(listed.entries) < FEW:
                 return listed
         return await self._database.read(reading.listing, self._user, folder, after, limit)
 
