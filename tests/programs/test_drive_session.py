@@ -147,7 +147,7 @@ def test_sharing(office: Office) -> None:
     alice.shell(f"echo later > sommelier:/alice/report/later-{SECRET_NAME}; cat {path}")
     bob.run("cat", path, status=1)
     assert bob.run("ls", "sommelier:/") == b"bob\n"
-    assert alice.drive("share", "sommelier:/alice/report") == b""
+    assert alice.drive("share", "sommelier:/alice/report") == b"shared with nobody\n"
 
 
 def test_fsck_is_clean(office: Office) -> None:
