@@ -7,6 +7,7 @@ from broker.kernel import native
 IN_CLOSE_WRITE = 0x8
 IN_Q_OVERFLOW = 0x4000
 _SETFSUID = 122
+_STATFS = 137
 _INOTIFY_ADD_WATCH = 254
 _INOTIFY_RM_WATCH = 255
 _FALLOCATE = 285
@@ -23,6 +24,13 @@ def punch_hole(file: int, length: int) -> None:
 def set_fsuid(uid: int) -> int:
     """Let this thread, and no other, be `uid` for the file system (setfsuid(2)); who it was before."""
     return _call(_SETFSUID, uid)
+
+
+def filesystem_type(path: bytes) -> int:
+    """The magic number of the file system that `path` is on, such as PROC_SUPER_MAGIC (statfs(2))."""
+    buffer = bytearray(120)
+    _call(_STATFS, path, buffer)
+    return int.from_bytes(buffer[:8], "little")
 
 
 def syncfs(file: int) -> None:
@@ -43,5 +51,5 @@ def inotify_rm_watch(inotify: int, watch: int) -> None:
     _call(_INOTIFY_RM_WATCH, inotify, watch)
 
 
-def _call(number: int, *arguments: int | bytes) -> int:
+def _call(number: int, *arguments: int | bytes | bytearray) -> int:
     return native.call(native.AUDIT_ARCH_X86_64, number, arguments)

@@ -80,12 +80,12 @@ EMPTY_DIGEST = Digest().digest()
 
 async def digest_of(file: int) -> bytes:
     """The digest of a file's content, read through `file` without moving its position."""
-    return await briefly(os.fstat(file).st_size <= SMALL, _digest_of, file)
-
-
-def _digest_of(file: int) -> bytes:
-    digest = Digest()
     status = os.fstat(file)
+    return await briefly(status.st_size <= SMALL, _digest_of, file, status)
+
+
+def _digest_of(file: int, status: os.stat_result) -> bytes:
+    digest = Digest()
     if status.st_blocks * 512 >= status.st_size:
         _read(digest, file, 0, sys.maxsize)
         return digest.digest()

@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from broker.kernel import native
 from broker.kernel.tracee import DELETED, Tracee, unmarked
+from broker.linux import filesystem_type
 from broker.namespace.mounts import Mounts, Place
 from broker.namespace.resolve import Kind, Look, Resolution, Resolved, Seen
 from broker.syscalls import permission
 
 _PROC_SUPER_MAGIC = 0x9FA0
 _PROC_ROOT_INO = 1
-_STATFS = 137
 
 
 def place_behind(mounts: Mounts, tracee: Tracee, real: bytes) -> Place | None:
@@ -47,7 +47,11 @@ def look_locally(mounts: Mounts, tracee: Tracee, path: bytes) -> Seen | None:
     real = tracee.root() + path
     try:
         status = os.lstat(real)
-        if stat.S_ISLNK(status.st_mode) and os.major(status.st_dev) == 0 and _is_procfs(os.path.dirname(real)):
+        if (
+            stat.S_ISLNK(status.st_mode)
+            and os.major(status.st_dev) == 0
+            and filesystem_type(os.path.dirname(real)) == _PROC_SUPER_MAGIC
+        ):
             return _link_of_procfs(mounts, tracee, real, status)
     except (FileNotFoundError, NotADirectoryError):
         return None
@@ -72,12 +76,6 @@ def seen_as(status: os.stat_result, real: bytes) -> Seen | None:
         return Seen(Kind.SYMLINK, os.readlink(real))
     except FileNotFoundError:
         return None
-
-
-def _is_procfs(folder: bytes) -> bool:
-    buffer = bytearray(120)
-    native.call(native.AUDIT_ARCH_X86_64, _STATFS, (folder, buffer, 0, 0, 0, 0))
-    return int.from_bytes(buffer[:8], "little") == _PROC_SUPER_MAGIC
 
 
 def _link_of_procfs(mounts: Mounts, tracee: Tracee, real: bytes, status: os.stat_result) -> Seen | None:
