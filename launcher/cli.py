@@ -79,6 +79,7 @@ def main(
         return _drive(words[0], words[1:])
     if words and words[0] == "exec":
         gc.disable()  # what is made until the program runs stays: to look through it again and again takes 5 ms
+        _load_msgspec()
     from launcher.words import parse  # only now: it loads much
 
     try:
@@ -98,6 +99,19 @@ def main(
         return _run(arguments, session, maintenance)
     except KeyboardInterrupt:
         return 128 + 2
+
+
+def _load_msgspec() -> None:
+    """Without typing_extensions, of which it takes, if it is there, what typing has as well; but that one loads
+    inspect, ast and tokenize, which takes 10 ms."""
+    name = "typing_extensions"
+    if name in sys.modules:
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # importing it then fails (sys.modules)
+    try:
+        __import__("msgspec")
+    finally:
+        del sys.modules[name]
 
 
 def _drive(command: str, words: Sequence[str]) -> int:
