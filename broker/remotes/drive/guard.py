@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import TypeVar
 
@@ -12,6 +13,8 @@ from broker.remotes.drive.memory import Memory, Versions, entry_key, node_key
 _T = TypeVar("_T")
 
 _TRIES = 8
+_FEW = 128
+"""Things that are looked up sooner than a thread wakes."""
 
 
 class Guard:
@@ -30,8 +33,8 @@ class Guard:
         for number in range(_TRIES):
             with self._memory.watching() as before:
                 answer = await ask()
-            found = list(versions(answer))
-            self._memory.load(found)
+                found = list(versions(answer))
+                await self._load(found)
             others = self._memory.others(found)
             overtaken = self._memory.newer(others)
             old = any(version < before.get(thing, self._memory.known(thing)) for thing, version in overtaken)
@@ -44,6 +47,13 @@ class Guard:
             "the store gives an older state than was seen before; if a backup was put back there, or a power loss or "
             "pulling its disk took the last changes from it, accept it with seccomp-drive key accept-rollback"
         )
+
+    async def _load(self, versions: Versions) -> None:
+        """Have what the disk knows of these things in memory: of many it is slow to say."""
+        while missing := self._memory.missing(versions):
+            few = len(missing) <= _FEW
+            read = self._memory.read(missing) if few else await asyncio.to_thread(self._memory.read, missing)
+            self._memory.remember(read)
 
 
 def of_node(node: Node) -> tuple[bytes, int]:

@@ -46,7 +46,7 @@ class Memory:
     """Seen versions of one drive, in the database at `path`, or only for as long as it lives when that is None.
     Unusable if that is damaged: it is not taken for an empty one in silence.
 
-    Used by one loop and, in `flush`, by a thread beside it.
+    Used by one loop and, in `read` and `flush`, by threads beside it.
     """
 
     def __init__(self, path: str | None) -> None:
@@ -57,27 +57,37 @@ class Memory:
         self._path = path
         self._database = _open(path) if path else None
 
-    def load(self, versions: Versions) -> None:
-        """Have what the disk knows of these things in memory. Of most it knows the same version, and has nothing to
-        say. Unusable."""
-        if self._path is None or self._database is None:
-            return
+    def missing(self, versions: Versions) -> list[tuple[bytes, int]]:
+        """Those of which it is not in memory what the disk knows of them."""
+        if self._database is None:
+            return []
         if len(self._known) > _KEPT:
             self.flush()
             self._known.clear()
-        missing = [pair for pair in versions if pair[0] not in self._known]
+        return [pair for pair in versions if pair[0] not in self._known]
+
+    def read(self, missing: Sequence[tuple[bytes, int]]) -> dict[bytes, int]:
+        """What the disk knows of these things, on any thread. Of most it knows the same version, and has nothing to
+        say. Unusable."""
+        read = dict(missing)
+        if self._path is None or self._database is None:
+            return read
         with self._lock, _usable(self._path):
             for start in range(0, len(missing), _TOGETHER):
                 some = missing[start : start + _TOGETHER]
                 asked = list(chain.from_iterable(some))
-                otherwise = self._database.execute(_otherwise(len(some)), asked).fetchall()
-                self._known.update(some)
-                self._known.update(otherwise)
+                read.update(self._database.execute(_otherwise(len(some)), asked))
+        return read
+
+    def remember(self, read: Mapping[bytes, int]) -> None:
+        """Have in memory what was read, unless something was seen meanwhile."""
+        known = self._known
+        known.update({thing: version for thing, version in read.items() if thing not in known})
 
     def known(self, thing: bytes) -> int:
         """The highest version that was seen, 0 for something new."""
-        if thing not in self._known:
-            self.load([(thing, 0)])
+        if missing := self.missing([(thing, 0)]):
+            self.remember(self.read(missing))
         return self._known.get(thing, 0)
 
     def others(self, versions: Versions) -> list[tuple[bytes, int]]:

@@ -171,7 +171,7 @@ def test_a_memory_that_is_damaged_inside_is_told_and_removed(tmp_path: Path) -> 
         file.write(b"\xff" * 30 * 4096)
     memory = Memory(str(path))
     with pytest.raises(Unusable, match=rf"{path} .* key accept-rollback"):
-        memory.load(number.to_bytes(16) for number in range(20_000))
+        memory.read([(number.to_bytes(16), 1) for number in range(20_000)])
     memory.saw(THING, 7)
     memory.close()
     assert forget(str(path))
