@@ -71,10 +71,11 @@ class Agreeing:
         if status is None:
             return attributes is None
         record = await self._ledger.get(status.st_ino)
+        if record is not None and record.dirty:
+            # What is newer is the content: a name that the remote lacks is kept for it only where it has no other.
+            return attributes is not None or status.st_nlink == 1
         if record is None or attributes is None:
-            return record is not None and record.dirty
-        if record.dirty:
-            return True
+            return False
         if not same(status, record, attributes):
             return False
         await self.mend(path, status, record, attributes, token)

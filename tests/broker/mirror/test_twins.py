@@ -51,6 +51,32 @@ async def test_a_name_that_the_mirror_lacks(drives: Drives, memory: Memory) -> N
         assert content_of(memory, b"b") == b"c"
 
 
+@pytest.mark.parametrize("opened", [b"a", b"b"])
+async def test_a_name_that_went_elsewhere_while_the_file_is_written(
+    drives: Drives, memory: Memory, opened: bytes
+) -> None:
+    """It is gone here too: what is newer here is the content, which the other name keeps. The last name stays as long
+    as the content is on no remote."""
+    await store(memory, b"a", b"old")
+    await memory.link(b"a", b"b")
+    async with drives(ttl=0) as drive:
+        assert await inode(drive, b"a") == await inode(drive, b"b")
+        file = await drive.open(opened, os.O_RDWR)
+        os.write(file, b"new")
+        await memory.remove(b"a")
+        assert await drive.stat(b"a") is None
+        with pytest.raises(FileNotFoundError):
+            await drive.open(b"a", os.O_RDONLY)
+        assert await drive.read(b"b") == b"new"
+        await drive.close(file)
+        assert content_of(memory, b"b") == b"new"
+        file = await drive.open(b"b", os.O_RDWR)
+        os.write(file, b"newer")
+        await memory.remove(b"b")
+        assert await drive.read(b"b") == b"newer"
+        await drive.close(file)
+
+
 async def test_what_is_written_after_the_only_known_name_went(drives: Drives, memory: Memory) -> None:
     """It belongs to a name that only the remote knew, in a folder that nobody has looked at."""
     await memory.mkdir(b"d", Changes(mode=0o755))
