@@ -94,10 +94,16 @@ def pair(native_twice: bool, backing: Backing) -> Iterator[Pair]:
 
 
 @pytest.fixture
-def machines() -> Iterator[Machines]:
-    """Machines with an empty share in common."""
+def encrypted() -> bool:
+    """Whether `machines` have an encrypted drive; for tests to parametrize."""
+    return False
+
+
+@pytest.fixture
+def machines(encrypted: bool) -> Iterator[Machines]:
+    """Machines with an empty remote in common: a share, or an encrypted drive."""
     base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
-    machines = Machines(base, f"/drive-{base.name}")
+    machines = Machines(base, f"/drive-{base.name}", encrypted)
     try:
         yield machines
     finally:

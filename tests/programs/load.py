@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .backings import tree
 from .machines import Machines, Session
 from .nodes import in_folder
 from .trees import snapshot
@@ -88,8 +89,9 @@ class Outcome:
 def run(machines: Machines, load: Load) -> Outcome:
     """Rounds of the same operations natively and in the sessions, until the time is over."""
     native = machines.base / "native"
-    for folder in (native, machines.share):
-        (folder / "common").mkdir(parents=True)
+    (native / "common").mkdir(parents=True)
+    machines.start(load.sessions[0], "sh", "-c", "chmod 755 . && mkdir common").ended(0)
+    machines.sessions.clear()
     churns = [_brokered(machines, machine, load, number) for number, machine in enumerate(load.sessions)]
     plain = _native(native, load, machines.base)
     sessions = list(machines.sessions)
@@ -106,7 +108,7 @@ def run(machines: Machines, load: Load) -> Outcome:
         sizes.append([size_of(session) for session in sessions])
         wrong += [f"round {turn}: a zombie under {session.process.pid}" for session in sessions if zombies(session)]
         wrong += logs_differ(machines.base, load.processes)
-        wrong += trees_differ(native, machines.share, started)
+        wrong += trees_differ(native, machines, started)
         if wrong or time.time() - started > load.seconds:
             break
         time.sleep(machines.ttl)
@@ -147,9 +149,10 @@ def logs_differ(base: Path, processes: int) -> list[str]:
     return found
 
 
-def trees_differ(native: Path, share: Path, started: float) -> list[str]:
-    here, there = (snapshot(in_folder(root), started, time.time(), opaque=(), links=True) for root in (native, share))
-    return list(difflib.unified_diff(here, there, "native", "share", lineterm="", n=0))
+def trees_differ(native: Path, machines: Machines, started: float) -> list[str]:
+    trees = in_folder(native), tree(machines.remote, machines.base)
+    here, there = (snapshot(found, started, time.time(), opaque=(), links=True) for found in trees)
+    return list(difflib.unified_diff(here, there, "native", "remote", lineterm="", n=0))
 
 
 def size_of(session: Session) -> Size:
@@ -224,10 +227,11 @@ def main() -> None:
     parser.add_argument("--operations", type=int, default=usual.operations, help="of each process in each round")
     parser.add_argument("--sessions", default=usual.sessions, help="the machine of each, one letter")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--encrypted", action="store_true", help="on an encrypted drive instead of a folder")
     arguments = parser.parse_args()
     load = Load(arguments.sessions, arguments.processes, arguments.operations, arguments.minutes * 60, arguments.seed)
     base = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
-    machines = Machines(base, f"/drive-{base.name}")
+    machines = Machines(base, f"/drive-{base.name}", arguments.encrypted)
     try:
         outcome = run(machines, load)
     finally:

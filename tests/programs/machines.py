@@ -47,19 +47,23 @@ class Session:
 
 @dataclass(slots=True)
 class Machines:
-    """Machines with the folder `share` as the remote of the drive at `prefix`, in a scenario of its own."""
+    """Machines with one remote at `prefix`, in a scenario of its own: the folder `share`, or an encrypted drive."""
 
     base: Path
     prefix: str
+    encrypted: bool = False
     ttl: float = 0.2
     """Seconds after which one machine sees the names of another; content it sees at once."""
     sessions: list[Session] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.share.mkdir()
-        self.policy.write_text(
-            f'[[mount]]\nprefix = "{self.prefix}"\nremote = "{self.share.as_uri()}"\nttl = {self.ttl}\n'
-        )
+        self.policy.write_text(f'[[mount]]\nprefix = "{self.prefix}"\nremote = "{self.remote}"\nttl = {self.ttl}\n')
+
+    @property
+    def remote(self) -> str:
+        """Its URL."""
+        return f"drive://{self.base}/drive" if self.encrypted else self.share.as_uri()
 
     @property
     def share(self) -> Path:
@@ -106,6 +110,7 @@ class Machines:
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HOME": str(self.base),
             "XDG_CACHE_HOME": str(self.cache(machine)),
+            "XDG_STATE_HOME": str(self.base / f"state-{machine}"),
             "DRIVE": self.prefix,
             "LC_ALL": "C.UTF-8",
         }

@@ -15,6 +15,7 @@ SECONDS = float(os.environ.get("SECCOMP_DRIVE_LOAD_SECONDS", "8"))
 """The program ``python -m tests.programs.load`` takes more parameters."""
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["share", "encrypted drive"])
 @pytest.mark.timeout(SECONDS + 120)
 def test_load(machines: Machines) -> None:
     """The same outcome of every call, equal trees after every round, and brokers that do not grow."""
