@@ -28,9 +28,10 @@ _YAMA = "/proc/sys/kernel/yama/ptrace_scope"
 
 
 class Finding(Struct, frozen=True):
-    """One line. A warning works with a limit; what is missing prevents a session or breaks its promises."""
+    """One line. A warning works with a limit; what the machine lacks, or is wrong in what was asked for, prevents a
+    session or breaks its promises."""
 
-    level: Literal["ok", "warn", "missing"]
+    level: Literal["ok", "warn", "missing", "wrong"]
     what: str
     remedy: str = ""
 
@@ -39,12 +40,12 @@ class Finding(Struct, frozen=True):
 
 
 def check(policy: str | None, mounts: Sequence[str]) -> int:
-    """Print the findings; 0, or 1 when something is missing."""
+    """Print the findings; 0, or 1 when something is missing or wrong."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the probes wait for their children
     complete = True
     for finding in _findings(policy, mounts):
         print(finding, flush=True)
-        complete = complete and finding.level != "missing"
+        complete = complete and finding.level in ("ok", "warn")
     return 0 if complete else 1
 
 
@@ -62,7 +63,7 @@ def _findings(policy: str | None, mounts: Sequence[str]) -> Iterator[Finding]:
     try:
         settings = load(policy, mounts, os.environ)
     except PolicyError as error:
-        yield Finding("missing", "policy", str(error))
+        yield Finding("wrong", "policy", str(error))
         return
     prefixes = ", ".join(os.fsdecode(mount.prefix) for mount in settings.mounts)
     yield Finding("ok", f"policy: {prefixes}")
@@ -75,7 +76,7 @@ def _remote(mount: MountSettings) -> Finding:
 
     what = f"remote {mount.remote.url} at {os.fsdecode(mount.prefix)}"
     reason = unreachable(mount)
-    return Finding("ok", f"{what} answers") if reason is None else Finding("missing", what, reason)
+    return Finding("ok", f"{what} answers") if reason is None else Finding("wrong", what, reason)
 
 
 def kernel(release: str) -> Finding:

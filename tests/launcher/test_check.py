@@ -45,21 +45,21 @@ def test_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_a_remote_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Each mount's remote is asked: one that answers is ok, one that does not is missing, with what to do."""
+    """Each mount's remote is asked: one that answers is ok, one that does not is wrong, with what to do."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert check(None, [f"/here=file://{tmp_path}", f"/there=file://{tmp_path}/gone"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert f"ok      remote file://{tmp_path} at /here answers" in lines
-    (missing,) = [line for line in lines if line.startswith("missing")]
-    assert f"file://{tmp_path}/gone at /there;" in missing and "create it" in missing
+    (wrong,) = [line for line in lines if line.startswith("wrong")]
+    assert f"file://{tmp_path}/gone at /there;" in wrong and "create it" in wrong
 
 
-def test_a_bad_policy_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_policy_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """check -p tells the line, and exits with 1."""
     policy = tmp_path / "p.toml"
     policy.write_text("x = 1")
     assert check(str(policy), []) == 1
-    assert f"missing policy; {policy}:1: unknown key" in capsys.readouterr().out
+    assert f"wrong   policy; {policy}:1: unknown key" in capsys.readouterr().out
 
 
 def test_another_listener_is_found_out() -> None:
