@@ -98,15 +98,16 @@ class Answerer:
 
         Choosing and injecting happen without a pause on the loop's one thread, so nobody else injects between.
         """
-        if not all(call.tracee.has_descriptor(number) for number in range(least, 3)):
+        free = call.tracee.free_number
+        if free(least, 2) is not None:
             return None
         start = max(self._next, least, RANGE_START)
-        numbers: list[int] = [*range(start, RANGE_END + 1), *range(max(least, RANGE_START), start)]
-        for number in numbers:
-            if not call.tracee.has_descriptor(number):
-                self._next = number + 1 if number < RANGE_END else RANGE_START
-                return number
-        return None
+        number = free(start, RANGE_END)
+        if number is None:
+            number = free(max(least, RANGE_START), start - 1)
+        if number is not None:
+            self._next = number + 1 if number < RANGE_END else RANGE_START
+        return number
 
     async def _redirect(self, call: Call, reply: Redirect) -> None:
         tgid = call.tracee.status.tgid

@@ -69,6 +69,8 @@ cdef extern from "src/tracee.h":
     int tracee_write(pid_t tid, uint64_t address, const void *data, size_t length) nogil
     int tracee_open(pid_t tid, const char *name, int flags) nogil
     int tracee_copy_descriptor(pid_t tid, int fd) nogil
+    int tracee_other_writer(pid_t tid, int fd) nogil
+    int tracee_free_number(pid_t tid, int first, int last) nogil
     long tracee_read_link(pid_t tid, const char *path, char *buffer, size_t size) nogil
     int tracee_status_read "tracee_status"(pid_t tid, tracee_status *status) nogil
 

@@ -91,6 +91,13 @@ def get_descriptor(tid: int, number: int) -> int:
     Docker's profile keeps the latter for CAP_SYS_PTRACE.
     """
 
+def other_writer(tid: int, number: int) -> int | None:
+    """Another of a tracee's descriptors that shows the same path in /proc as descriptor `number`, and can write; None
+    if it has none. EBADF."""
+
+def free_number(tid: int, first: int, last: int) -> int | None:
+    """The first number from `first` to `last` that is no descriptor of a tracee's; None if all are."""
+
 def open_proc(tid: int, name: bytes, flags: int) -> int:
     """A descriptor of /proc/TID/`name`, close-on-exec."""
 

@@ -256,6 +256,20 @@ def get_descriptor(pid_t tid, int number):
     return seen(copy)
 
 
+def other_writer(pid_t tid, int number):
+    cdef long found
+    with nogil:
+        found = tracee_other_writer(tid, number)
+    return None if found == -_errno.ENOENT else seen(found)
+
+
+def free_number(pid_t tid, int first, int last):
+    cdef long found
+    with nogil:
+        found = tracee_free_number(tid, first, last)
+    return None if found == -_errno.ENOENT else seen(found)
+
+
 def open_proc(pid_t tid, bytes name, int flags):
     cdef const char *text = name
     cdef long opened

@@ -82,24 +82,20 @@ class Tracee:
         except FileNotFoundError:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
 
-    def has_descriptor(self, number: int) -> bool:
-        try:
-            self._link(b"fd/%d" % number)
-        except FileNotFoundError:
-            return False
-        return True
+    def free_number(self, first: int, last: int) -> int | None:
+        """The first number from `first` to `last` that is no descriptor; None if all are."""
+        return native.free_number(self.tid, first, last)
 
-    def descriptors(self) -> list[int]:
-        """The numbers that are in use."""
-        with _Held(native.open_proc(self.tid, b"fd", os.O_RDONLY | os.O_DIRECTORY)) as folder:
-            return [int(name) for name in os.listdir(folder)]
+    def has_other_writer(self, number: int) -> bool:
+        """Whether the file behind a descriptor is open for writing under another number. EBADF."""
+        return native.other_writer(self.tid, number) is not None
 
     def has_free_descriptor(self) -> bool:
         """Whether a number below RLIMIT_NOFILE is free: seldom more is asked than whether the highest one is."""
         limit = self._descriptor_limit()
-        if limit and not self.has_descriptor(limit - 1):
+        if limit and self.free_number(limit - 1, limit - 1) is not None:
             return True
-        return sum(number < limit for number in self.descriptors()) < limit
+        return self.free_number(0, limit - 1) is not None
 
     def _descriptor_limit(self) -> int:
         with contextlib.suppress(PermissionError):

@@ -32,7 +32,7 @@ async def close(call: Call) -> Reply:
     if target.mirror is None:
         return Continue()
     ino = call.tracee.file_status(number).st_ino
-    if not _has_other(call, number, call.tracee.descriptor(number)):
+    if not call.tracee.has_other_writer(number):
         call.protect()
         try:
             await target.mirror.written(target.path, ino, durable=False)
@@ -138,24 +138,6 @@ def _duplicate(call: Call, *, cloexec: bool, least: int) -> Reply:
     except native.Unreadable:  # the last close of all is announced by inotify
         return Continue()
     return InstallFd(copy, cloexec, ranged=True, least=least)
-
-
-def _has_other(call: Call, number: int, real: bytes) -> bool:
-    """Whether the process has the file open for writing under another number."""
-    for other in call.tracee.descriptors():
-        if other != number:
-            try:
-                if call.tracee.descriptor(other) == real and _writes(call, other):
-                    return True
-            except OSError as error:
-                if error.errno not in (errno.EBADF, errno.ENOENT):
-                    raise
-    return False
-
-
-def _writes(call: Call, number: int) -> bool:
-    flags = call.tracee.flags(number)
-    return bool(flags & (os.O_WRONLY | os.O_RDWR)) and not flags & os.O_PATH
 
 
 def _dirent(name: bytes, position: int = 0) -> bytes:

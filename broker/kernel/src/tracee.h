@@ -30,6 +30,13 @@ int tracee_open_base(pid_t tid, int fd, int flags);
 /* A copy of the tracee's descriptor, close-on-exec, or -errno. */
 int tracee_copy_descriptor(pid_t tid, int fd);
 
+/* Another descriptor that shows the same path as `fd` and can write; -ENOENT if it has none, -EBADF if it has no `fd`,
+ * or -errno. Files are not touched for it, as one may hang. */
+int tracee_other_writer(pid_t tid, int fd);
+
+/* The first number of `first`..`last` that is no descriptor of the tracee's; -ENOENT if all are, or -errno. */
+int tracee_free_number(pid_t tid, int first, int last);
+
 /* The text of the link `path`, as the tracee may read it if we may not; its length (NUL-terminated), or -errno. */
 long tracee_read_link(pid_t tid, const char *path, char *buffer, size_t size);
 

@@ -56,6 +56,7 @@ assert native.read_link(pid, b"/proc/%d/cwd" % pid) == os.getcwdb()
 os.close(native.open_proc(pid, b"cwd", os.O_PATH))
 copy = native.get_descriptor(pid, 0)
 assert os.fstat(copy) == os.fstat(0)
+assert native.free_number(pid, 0, 1000) is not None
 for call in (lambda: native.read_memory(pid, 4096, 8), lambda: native.get_descriptor(pid, 999)):
     try:
         call()

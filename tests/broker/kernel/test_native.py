@@ -169,6 +169,47 @@ def test_a_descriptor_of_another_process_is_copied(tmp_path: Path) -> None:
         os.close(file)
 
 
+@pytest.mark.parametrize(
+    ("flags", "found"),
+    [
+        (os.O_WRONLY, True),
+        (os.O_RDWR, True),
+        (os.O_RDONLY, False),
+        (os.O_PATH, False),
+        (os.O_PATH | os.O_RDWR, False),
+    ],
+)
+def test_another_descriptor_that_can_write(tmp_path: Path, flags: int, found: bool) -> None:
+    """Of the same path, whatever else is open; the number itself is no other one."""
+    path = tmp_path / "file"
+    file = os.open(path, os.O_RDWR | os.O_CREAT)
+    elsewhere = os.open(tmp_path / "file2", os.O_RDWR | os.O_CREAT)
+    me = os.getpid()
+    assert native.other_writer(me, file) is None
+    other = os.open(path, flags)
+    assert native.other_writer(me, file) == (other if found else None)
+    for each in (file, elsewhere, other):
+        os.close(each)
+    with pytest.raises(OSError) as caught:
+        native.other_writer(me, file)
+    assert caught.value.errno == errno.EBADF
+
+
+def test_a_number_that_is_free() -> None:
+    """The first one that is no descriptor."""
+    me, file = os.getpid(), os.open("/", os.O_RDONLY)
+    try:
+        numbers = [os.dup2(file, number) for number in (300, 301, 303)]
+        assert [native.free_number(me, *between) for between in ((300, 310), (300, 301), (301, 302), (304, 303))] == [
+            *(302, None, 302, None)
+        ]
+        for number in numbers:
+            os.close(number)
+        assert native.free_number(me, 300, 300) == 300
+    finally:
+        os.close(file)
+
+
 def test_open_beneath_never_leaves_the_folder(tmp_path: Path) -> None:
     """`..`, absolute paths and symlinks, also those that stay inside, are refused; plain names are opened."""
     (tmp_path / "in" / "sub").mkdir(parents=True)
