@@ -13,6 +13,7 @@ from broker.mirror.records import Record
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import GONE, Tree
 from broker.mirror.trust import Trust
+from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, parent_of
 from broker.remotes.protocol import Attributes, NotADirectory, NotFound, Remote
 
@@ -29,6 +30,7 @@ class Agreeing:
         generation: Generation,
         trust: Trust,
         placing: Placing,
+        twins: Twins,
         holding: Holding,
     ) -> None:
         self._remote = remote
@@ -38,6 +40,7 @@ class Agreeing:
         self._generation = generation
         self._trust = trust
         self._placing = placing
+        self._twins = twins
         self._holding = holding
 
     async def ask(self, path: Path) -> tuple[Attributes | None, bytes]:
@@ -72,14 +75,26 @@ class Agreeing:
             return attributes is None
         record = await self._ledger.get(status.st_ino)
         if record is not None and record.dirty:
-            # What is newer is the content: a name that the remote lacks is kept for it only where it has no other.
-            return attributes is not None or status.st_nlink == 1
+            return status.st_nlink == 1 or not await self._has_left(path, record, attributes)
         if record is None or attributes is None:
             return False
         if not same(status, record, attributes):
             return False
         await self.mend(path, status, record, attributes, token)
         return True
+
+    async def _has_left(self, path: Path, record: Record, attributes: Attributes | None) -> bool:
+        """Whether the remote has something else at `path` by now than the dirty file with this and other names here.
+
+        What is newer here is the content, and that is for the other names. In doubt it has not.
+        """
+        if attributes is None:
+            return True
+        if record.identity is None or attributes.identity == record.identity:
+            return False
+        if attributes.identity is not None:
+            return True
+        return await self._twins.elsewhere(self._remote, path, record.identity) is not None
 
     async def mend(
         self, path: Path, status: os.stat_result, record: Record, attributes: Attributes, token: bytes

@@ -18,6 +18,7 @@ from broker.mirror.placing import Placing, record_of
 from broker.mirror.shared import Generation, Locks
 from broker.mirror.tree import Tree
 from broker.mirror.trust import Trust
+from broker.mirror.twins import Twins
 from broker.remotes.paths import Path, folders_above, parent_of
 from broker.remotes.protocol import Attributes, Remote
 
@@ -38,6 +39,7 @@ class Lookup:
         generation: Generation,
         trust: Trust,
         placing: Placing,
+        twins: Twins,
     ) -> None:
         self._tree = tree
         self._ledger = ledger
@@ -46,7 +48,7 @@ class Lookup:
         self._trust = trust
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
         self._holding = Holding(tree, ledger, locks)
-        self._agreeing = Agreeing(remote, tree, ledger, locks, generation, trust, placing, self._holding)
+        self._agreeing = Agreeing(remote, tree, ledger, locks, generation, trust, placing, twins, self._holding)
         self._listing = Listing(remote, tree, ledger, locks, generation, trust, placing, self._agreeing)
 
     async def look(self, path: Path, since: float | None = None) -> os.stat_result | None:

@@ -65,7 +65,7 @@ class Mirror:
         twins = Twins(self.tree, self._ledger, self._locks)
         placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
-        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing)
+        self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing, twins)
         self._content = Content(remote, self._ledger, self._locks, progress, tell, room)
         self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)

@@ -24,21 +24,14 @@ class Others:
 
     async def bring(self, path: Path, identity: str) -> None:
         """Make another name of the file at `path`, which is dirty, a hard link in the mirror, if there is one."""
-        other = await self._known(path, identity) or await self._search(path, identity)
+        known = await self._twins.elsewhere(self._remote, path, identity)
+        other = known or await self._search(path, identity)
         if other is not None:
             await self._twins.note(identity, path)
             with contextlib.suppress(RemoteError):
                 for folder in folders_above(other):
                     await self._lookup.look(folder)
                 await self._lookup.look(other, since=time.monotonic())
-
-    async def _known(self, path: Path, identity: str) -> Path | None:
-        """One that was seen before, if it is still there."""
-        for hint in await self._twins.hints(identity):
-            with contextlib.suppress(RemoteError):
-                if hint != path and (await self._remote.stat(hint)).identity == identity:
-                    return hint
-        return None
 
     async def _search(self, path: Path, identity: str) -> Path | None:
         """No remote can be asked for the names of a file: all of its folders are looked through."""

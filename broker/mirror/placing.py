@@ -49,8 +49,10 @@ class Placing:
                 await self._replace(path, status, attributes)
 
     async def _replace(self, path: Path, status: os.stat_result, attributes: Attributes) -> None:
-        """Put a new placeholder where another node of that kind is, unless somebody works with that one."""
-        if attributes.is_regular and await self._ledger.get(status.st_ino) and self._in_use(path):
+        """Put a new placeholder where another node of that kind is, unless somebody works with that one: a dirty one
+        comes here only if it is another file, which has other names."""
+        record = await self._ledger.get(status.st_ino)
+        if attributes.is_regular and record and not record.dirty and self._in_use(path):
             return
         with self._tree.pinned(path):
             # From here on an open for writing of the old node finds that nothing is known of it, and starts anew.

@@ -14,7 +14,7 @@ from broker.mirror.ledger import Ledger
 from broker.mirror.shared import Locks
 from broker.mirror.tree import Tree
 from broker.remotes.paths import Path
-from broker.remotes.protocol import Attributes
+from broker.remotes.protocol import Attributes, Remote, RemoteError
 
 
 class Twins:
@@ -48,6 +48,14 @@ class Twins:
             same_file = record is not None and record.identity == attributes.identity
             if record and same_file and (record.version == attributes.version or record.dirty):
                 return hint
+        return None
+
+    async def elsewhere(self, remote: Remote, path: Path, identity: str) -> Path | None:
+        """Where else `remote` has the file, of the paths that it was seen at; None also if it does not say."""
+        for hint in await self.hints(identity):
+            with contextlib.suppress(RemoteError):
+                if hint != path and (await remote.stat(hint)).identity == identity:
+                    return hint
         return None
 
     async def name_of(self, ino: int, identity: str | None) -> Path | None:

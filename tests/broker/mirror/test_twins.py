@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import pytest
 from remotes.memory import Memory
@@ -75,6 +76,31 @@ async def test_a_name_that_went_elsewhere_while_the_file_is_written(
         await memory.remove(b"b")
         assert await drive.read(b"b") == b"newer"
         await drive.close(file)
+
+
+@pytest.mark.parametrize("several", [False, True])
+async def test_a_name_that_became_another_file_while_the_first_is_written(
+    drives: Drives, memory: Memory, several: bool
+) -> None:
+    """What is done by that name is done to the other file; what is open is pushed to where the first one still is."""
+    await store(memory, b"a", b"old")
+    for name in (b"b", b"c"):
+        await memory.link(b"a", name)
+    async with drives(ttl=0) as drive:
+        assert len({await inode(drive, name) for name in (b"a", b"b", b"c")}) == 1
+        file = await drive.open(b"a", os.O_RDWR)
+        os.write(file, b"new")
+        await memory.remove(b"a")
+        await store(memory, b"a", b"another")
+        if several:
+            await memory.link(b"a", b"another name")
+        assert await drive.read(b"a") == b"another"
+        await drive.chmod(b"a", 0o600)
+        await drive.write(b"a", b"ANOTHER", os.O_WRONLY)
+        await drive.close(file)
+        assert [content_of(memory, name) for name in (b"a", b"b", b"c")] == [b"ANOTHER", b"new", b"new"]
+        modes = [stat.S_IMODE((await memory.stat(name)).mode) for name in (b"a", b"b")]
+        assert modes[0] == 0o600 != modes[1]
 
 
 async def test_what_is_written_after_the_only_known_name_went(drives: Drives, memory: Memory) -> None:
