@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from broker.settings import REMOTE_OPTIONS, RemoteSettings
 from launcher.commands.arguments import Parser
 from launcher.document import Value
 from launcher.policy import prefix_of
@@ -22,8 +23,7 @@ prefix = {prefix}
 remote = {remote}
 
 [remote.{table}]
-url = {url}
-key = {key}
+{options}
 
 # The drive of this machine, which exec has at drive: where no policy says what there is:
 # [[mount]]
@@ -43,6 +43,10 @@ def run(words: Sequence[str]) -> int:
         raise UsageError(f'register: "{arguments.url}" is no URL of a server: write https://… or http://…')
     if url.path.strip("/"):
         raise UsageError(f"register: write {url.scheme}://{url.netloc} alone; your folder is what --home says")
+    if (arguments.ca is not None and url.scheme == "http") or (arguments.insecure and url.scheme == "https"):
+        raise UsageError(
+            "register: --ca is for https://…, whose certificate it vouches for, and --insecure for http://…"
+        )
 
     prefix_of(Value("register --prefix", arguments.prefix), arguments.prefix)
     policy = _policy_path(arguments.policy)
@@ -52,12 +56,11 @@ def run(words: Sequence[str]) -> int:
     from broker.drive.passphrases import Passphrases
     from broker.remotes.drive.locations import Served, locate
     from broker.remotes.drive.served import join
-    from broker.settings import RemoteSettings
 
-    options = {"key": arguments.key, "ca": arguments.ca, "insecure": arguments.insecure or None}
-    settings = RemoteSettings(
-        f"drive+{arguments.url}", {name: value for name, value in options.items() if value is not None}
-    )
+    files = {"key": arguments.key, "ca": arguments.ca}
+    options = {name: os.path.abspath(os.path.expanduser(path)) for name, path in files.items() if path is not None}
+    insecure = {"insecure": True} if arguments.insecure else {}
+    settings = RemoteSettings(f"drive+{arguments.url}", options | insecure)
     where = locate(settings)
     assert isinstance(where, Served)
     passphrases = Passphrases() if arguments.passphrase else None
@@ -66,7 +69,8 @@ def run(words: Sequence[str]) -> int:
     print(f"fingerprint:    {identity.name}@{fingerprint_text(identity.user_id)}")
     print(f"recovery code:  {recovery_code(identity.secret)}")
     say("write the recovery code down: without it and without the key file, nobody can read your files any more")
-    text = _policy(arguments.prefix, name, identity.server, where.key)
+    remote = {"url": f"drive+{identity.server}/", "key": where.key, **_kept(settings, identity.server)}
+    text = _policy(arguments.prefix, name, remote)
     if _write_policy(policy, text):
         option = f"-p {policy} " if arguments.policy else ""
         say(f"now try: seccomp-drive exec {option}ls -l {arguments.prefix}/{name}")
@@ -101,15 +105,21 @@ def _policy_path(named: str | None) -> str:
     return path
 
 
-def _policy(prefix: str, name: str, origin: str, key: str) -> str:
+def _kept(settings: RemoteSettings, origin: str) -> Mapping[str, object]:
+    """The options with which the server was reached, as far as they are for where it says that it is."""
+    known = REMOTE_OPTIONS[f"drive+{urlsplit(origin).scheme}"]
+    return {option: value for option, value in settings.options.items() if option in known}
+
+
+def _policy(prefix: str, name: str, remote: Mapping[str, object]) -> str:
     table = name if re.fullmatch("[A-Za-z0-9_-]+", name) else _quoted(name)
-    url = _quoted(f"drive+{origin}/")
-    return _POLICY.format(prefix=_quoted(prefix), remote=_quoted(name), table=table, url=url, key=_quoted(key))
+    options = "\n".join(f"{option} = {_quoted(value)}" for option, value in remote.items())
+    return _POLICY.format(prefix=_quoted(prefix), remote=_quoted(name), table=table, options=options)
 
 
-def _quoted(text: str) -> str:
-    """A string of TOML: one of JSON, but for a character that it does not take as it is."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _quoted(value: object) -> str:
+    """A string or a truth value of TOML: those of JSON, but for a character that it does not take as it is."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _write_policy(path: str, text: str) -> bool:

@@ -16,6 +16,8 @@ from broker.settings import RemoteSettings
 from launcher import cli
 from launcher.commands.share import named
 from launcher.policy import load
+from tests.broker.drive.certificates import certificate
+from tests.broker.drive.seaweed import free_ports
 from tests.broker.drive.server.serving import ServerProcess
 
 
@@ -27,6 +29,8 @@ from tests.broker.drive.server.serving import ServerProcess
             'register: "127.0.0.1:1" is no URL of a server: write https',
         ),
         (["register", "http://127.0.0.1:1/dora", "--home", "/erik"], "register: write http://127.0.0.1:1 alone"),
+        (["register", "https://127.0.0.1:1", "--home", "/a", "--insecure"], "register: --ca is for https"),
+        (["register", "http://127.0.0.1:1", "--home", "/a", "--ca", "/ca.pem"], "register: --ca is for https"),
         (["register", "http://127.0.0.1:1", "--home", "a/b"], 'register: "a/b" is no home'),
         (
             ["register", "http://127.0.0.1:1", "--home", "/a", "--policy", "/proc/none/p"],
@@ -108,12 +112,14 @@ def test_registering(
     for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
     words = ["register", server.url, "--home", "/al.ice", "--policy", f"{tmp_path}/p.toml", "--prefix", '/a"\\b']
+    words += ["--insecure"]
     assert cli.main([*words, "--key", "/proc/none/k"]) == 125
     assert "the key file /proc/none/k cannot be written" in capfd.readouterr().err
     assert cli.main([*words, "--key", f'{tmp_path}/new/"k"']) == 0
     (mount,) = load(f"{tmp_path}/p.toml", [], os.environ).mounts
     assert mount.prefix == b'/a"\\b'
-    assert mount.remote == RemoteSettings(f"drive+{server.url}/", {"key": f'{tmp_path}/new/"k"'}, mount.remote.places)
+    options = {"key": f'{tmp_path}/new/"k"', "insecure": True}
+    assert mount.remote == RemoteSettings(f"drive+{server.url}/", options, mount.remote.places)
 
 
 def test_unsharing_what_is_not_there(
@@ -127,3 +133,26 @@ def test_unsharing_what_is_not_there(
     assert cli.main(["unshare", "s:/alice/no"]) == 125
     assert "s:/alice/no: there is no such file or folder" in capfd.readouterr().err
     assert cli.main(["unshare", "s:/alice"]) == 0
+
+
+def test_how_the_server_was_reached_stands_in_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Whose certificates are believed, by a path that holds everywhere; or that TLS may be missing."""
+    for variable in ("CONFIG", "DATA", "STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{variable}_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    cert, key = certificate(tmp_path, "localhost")
+    (port,) = free_ports(1)
+    url = f"https://localhost:{port}"
+    more = ("--origin", url, "--listen", f"127.0.0.1:{port}", "--tls-cert", cert, "--tls-key", key)
+    server = ServerProcess(str(tmp_path), f"sqlite:///{tmp_path}/m.sqlite", f"file://{tmp_path}/blobs", *more)
+    server.start()
+    try:
+        assert cli.main(["register", url, "--home", "/alice", "--ca", "cert.pem", "--key", "k"]) == 0
+        monkeypatch.chdir("/")
+        (mount,) = load(None, [], os.environ).mounts
+        assert mount.remote.options == {"key": f"{tmp_path}/k", "ca": cert}
+        assert cli.main(["find", "drive:/alice"]) == 0, capfd.readouterr().err
+    finally:
+        server.stop()
