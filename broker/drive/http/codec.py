@@ -36,6 +36,9 @@ _STATUS: dict[type[DriveError], int] = {
 
 _BY_CODE = {kind.code: kind for kind in _STATUS}
 
+LATER = {408, 425, 429, 500, 502, 503, 504}
+"""The answers after which the same request may succeed (RFC 9110)."""
+
 _MESSAGE_MAX = 500
 
 
@@ -64,12 +67,13 @@ def failure_of(error: DriveError) -> Failure:
     return Failure(error.code, str(error))
 
 
-def error_of(status: int, data: bytes, media: str) -> DriveError:
-    """What the answer of a server with that status means; what cannot be understood is Unreachable."""
+def error_of(server: str, status: int, data: bytes, media: str) -> DriveError:
+    """What the answer of `server` with that status means; what cannot be understood is Unreachable."""
     try:
         failure = decode(data, Failure, media)
     except Malformed:
-        return Unreachable(f"the server answers with status {status}")
+        foreign = "" if status in LATER else ", as no server of seccomp-drive does: look at the address again"
+        return Unreachable(f"{server} answers with status {status}{foreign}")
     kind = _BY_CODE.get(failure.code, Unreachable)
     return kind(harmless(failure.message) or kind.code)
 

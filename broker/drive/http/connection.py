@@ -13,7 +13,7 @@ from broker.drive.errors import DriveError, Malformed, Tampered, Unauthenticated
 from broker.drive.format.auth import sign_login
 from broker.drive.format.identity import Identity
 from broker.drive.http import routes
-from broker.drive.http.codec import MSGPACK, decode, encode, error_of
+from broker.drive.http.codec import LATER, MSGPACK, decode, encode, error_of
 from broker.drive.http.exchange import Answer, Exchange
 from broker.drive.http.messages import Empty, Login, Server
 from broker.drive.http.origins import origin_of
@@ -28,8 +28,6 @@ ANSWER_MAX = 192 << 20
 RETRY_AFTER_MAX = 10.0
 _TOLD_AGAIN = 60.0
 """Seconds after which the user is told once more that the server does not answer."""
-LATER = {408, 425, 429, 500, 502, 503, 504}
-"""The answers after which the same request may succeed (RFC 9110)."""
 
 
 class Options(Struct, frozen=True):
@@ -165,7 +163,7 @@ class Connection:
         answer = await self._exchange(method, self.origin + path, headers, body, most)
         if answer.status == 200:
             return answer.body
-        error = error_of(answer.status, answer.body, answer.headers.get("content-type", ""))
+        error = error_of(self.origin, answer.status, answer.body, answer.headers.get("content-type", ""))
         if isinstance(error, Unreachable) and answer.status in LATER:
             raise Lost(str(error), _retry_after(answer))
         raise error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 
 import httpx
@@ -11,7 +10,7 @@ from msgspec import Struct
 
 from broker.drive.errors import Unreachable
 from broker.drive.http.origins import on_loopback, trusting
-from broker.drive.http.retrying import Lost
+from broker.drive.http.unanswered import unanswered
 
 CONNECTIONS = 16
 
@@ -56,12 +55,7 @@ class Exchange:
             async with self._client.stream(method, url, headers=sent, content=content) as answer:
                 return Answer(answer.status_code, answer.headers, await _bounded(answer, most))
         except httpx.TransportError as error:
-            if _is_untrusted(error):
-                raise Unreachable(f"{_host(url)} cannot show that it is who it should be: {error}") from error
-            why = str(error) or type(error).__name__
-            raise Lost(
-                f"{_host(url)} does not answer: {why}; is the server running, and the address right?"
-            ) from error
+            raise unanswered(_host(url), error) from error
         except (httpx.InvalidURL, httpx.HTTPError) as error:
             raise Unreachable(f"{_host(url)}: {type(error).__name__}") from error
 
@@ -77,14 +71,6 @@ async def _bounded(answer: httpx.Response, most: int) -> bytes:
         if len(data) > most:
             raise Unreachable(f"{answer.url.host} answers more than {most} bytes")
     return bytes(data)
-
-
-def _is_untrusted(error: BaseException | None) -> bool:
-    while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _host(url: str) -> str:

@@ -14,14 +14,15 @@ from cryptography.x509.oid import NameOID
 HOUR = datetime.timedelta(hours=1)
 
 
-def certificate(folder: Path, host: str) -> tuple[str, str]:
-    """The files of a certificate that is its own authority, and of its key."""
+def certificate(folder: Path, host: str, begins: datetime.timedelta = -HOUR) -> tuple[str, str]:
+    """The files of a certificate that is its own authority, and of its key; good for two hours, from so long after
+    now on."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = datetime.datetime.now(datetime.UTC)
+    start = datetime.datetime.now(datetime.UTC) + begins
     others = [x509.DNSName(host), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]
     builder = x509.CertificateBuilder(
-        name, name, key.public_key(), x509.random_serial_number(), now - HOUR, now + HOUR
+        name, name, key.public_key(), x509.random_serial_number(), start, start + 2 * HOUR
     )
     builder = builder.add_extension(x509.SubjectAlternativeName(others), critical=False)
     made = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)

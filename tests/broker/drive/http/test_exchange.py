@@ -5,45 +5,20 @@ from __future__ import annotations
 import asyncio
 import gzip
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from broker.drive.errors import DriveError, Missing, Unreachable
-from broker.drive.http.codec import MSGPACK, encode
+from broker.drive.http.codec import encode
 from broker.drive.http.connection import Connection, Options
 from broker.drive.http.exchange import Exchange
 from broker.drive.http.messages import Failure, Server
 from broker.drive.http.retrying import Lost, Patience
+from tests.broker.drive.answering import answering, http
 from tests.broker.drive.certificates import certificate
 
 ABOUT = encode(Server(b"x" * 16, "https://drive.example", False, False))
-
-
-@asynccontextmanager
-async def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
-    """A server that answers everything so; its URL, and what it was asked."""
-    asked: list[bytes] = []
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.read(1 << 16))
-        writer.write(answer)
-        writer.close()
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
-    host = "localhost" if tls else "127.0.0.1"
-    try:
-        yield f"http{'s' if tls else ''}://{host}:{server.sockets[0].getsockname()[1]}", asked
-    finally:
-        server.close()
-
-
-def http(status: str, body: bytes = b"", **headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"content-length: {len(body)}", f"content-type: {MSGPACK}"]
-    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 async def about(url: str, ca: str | None = None) -> Server:
