@@ -26,6 +26,7 @@ ANSWER_MAX = 192 << 20
 """Bytes of an answer: what is longer is not read to its end."""
 
 RETRY_AFTER_MAX = 10.0
+_NONE = Patience(total=0.0)
 _TOLD_AGAIN = 60.0
 """Seconds after which the user is told once more that the server does not answer."""
 
@@ -55,6 +56,8 @@ class Connection:
         self._meeting = asyncio.Lock()
         self._server: Server | None = None
         self._told = -_TOLD_AGAIN
+        self._answers = 0
+        self._given_up = False
         self._exchange = Exchange(self.origin, ca=self.options.ca, silence=self.options.silence)
 
     async def server(self) -> Server:
@@ -106,7 +109,14 @@ class Connection:
         await self._exchange.close()
 
     async def _patiently(self, request: Callable[[], Awaitable[bytes]]) -> bytes:
-        return await patiently(request, self.options.patience, self._waits)
+        """A server that was waited for in vain is not waited for again before it has answered something: otherwise
+        every call of a program would take so long."""
+        answers = self._answers
+        try:
+            return await patiently(request, _NONE if self._given_up else self.options.patience, self._waits)
+        except Lost:
+            self._given_up = self._answers == answers
+            raise
 
     def _waits(self, error: Lost) -> None:
         now = time.monotonic()
@@ -161,6 +171,8 @@ class Connection:
         if token is not None:
             headers["authorization"] = f"Bearer {token}"
         answer = await self._exchange(method, self.origin + path, headers, body, most)
+        self._answers += 1
+        self._given_up = False
         if answer.status == 200:
             return answer.body
         error = error_of(self.origin, answer.status, answer.body, answer.headers.get("content-type", ""))

@@ -11,7 +11,9 @@ from broker.drive.http.codec import MSGPACK
 
 
 @asynccontextmanager
-async def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, list[bytes]]]:
+async def answering(
+    answer: bytes, tls: ssl.SSLContext | None = None, port: int = 0
+) -> AsyncIterator[tuple[str, list[bytes]]]:
     """A server that answers everything so; its URL, and what it was asked."""
     asked: list[bytes] = []
 
@@ -20,7 +22,7 @@ async def answering(answer: bytes, tls: ssl.SSLContext | None = None) -> AsyncIt
         writer.write(answer)
         writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(connected, "127.0.0.1", port, ssl=tls)
     host = "localhost" if tls else "127.0.0.1"
     try:
         yield f"http{'s' if tls else ''}://{host}:{server.sockets[0].getsockname()[1]}", asked
