@@ -21,8 +21,11 @@ BODY_MAX = 8 << 20
 COMMIT_MAX = 128 << 20
 """Bytes of a commit: enough for the chunks of a file of a tebibyte."""
 
-STRANGER_MAX = 2 << 20
-"""Bytes of a body from somebody who has not said who they are."""
+STRANGER_MAX = 16 << 10
+"""Bytes of a body from somebody who has not said who they are: ids, nonces and signatures."""
+
+REGISTER_MAX = 2 << 20
+"""Bytes of a registration, which has the root of a tree."""
 
 
 class Route(Generic[Asked, Answered], Struct, frozen=True):
@@ -37,7 +40,7 @@ class Route(Generic[Asked, Answered], Struct, frozen=True):
     limit: int = BODY_MAX
 
 
-REGISTER = Route("/register", m.Register, User, "Become a user", stranger=True, limit=STRANGER_MAX)
+REGISTER = Route("/register", m.Register, User, "Become a user", stranger=True, limit=REGISTER_MAX)
 CHALLENGE = Route("/login/challenge", m.Empty, Challenge, "Get what to sign", stranger=True, limit=STRANGER_MAX)
 LOGIN = Route("/login", m.Login, Session, "Get a token for a signed challenge", stranger=True, limit=STRANGER_MAX)
 LOGOUT = Route("/logout", m.Empty, m.Empty, "Make the token worthless")

@@ -59,6 +59,7 @@ class _Application:
         self._serving = serving
         self._gate = Gate(serving.limits)
         self._bodies = Bodies(serving.limits.bodies, serving.limits.silence)
+        self._registrations = Bodies(serving.limits.registrations, serving.limits.silence)
         self._strangers = Rate(serving.limits.stranger_rate, serving.limits.stranger_burst)
         self._metrics = Metrics(lambda: self._gate.under_way)
         self._for_strangers = ForStrangers(metadata.accounts).table()
@@ -133,7 +134,9 @@ class _Application:
             yield self._metadata.for_user(user), token
 
     async def _read(self, request: Request, route: Route[Any, Any], media: str) -> object:
-        async with self._bodies.body(request, route.limit) as body:
+        bodies = self._registrations if route is routes.REGISTER else self._bodies
+        whole = self._serving.limits.silence if route.stranger else None
+        async with bodies.body(request, route.limit, whole) as body:
             if len(body) < LARGE:
                 return decode(body, route.asked, media)
             return await asyncio.to_thread(decode, body, route.asked, media)

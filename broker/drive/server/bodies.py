@@ -25,20 +25,21 @@ class TooSlow(Unreachable):
 
 
 class Bodies:
-    """All that are in memory."""
+    """All that are in memory, of some requests."""
 
     def __init__(self, budget: int, silence: float) -> None:
         self._budget = Budget(budget)
         self._silence = silence
 
     @asynccontextmanager
-    async def body(self, request: Request, most: int) -> AsyncIterator[bytes]:
-        """The body, which counts against the budget inside of the block. TooLong, NoLength or TooSlow."""
+    async def body(self, request: Request, most: int, whole: float | None = None) -> AsyncIterator[bytes]:
+        """The body, which counts against the budget inside of the block, and may take `whole` seconds to come.
+        TooLong, NoLength or TooSlow."""
         length = length_of(request)
         if length > most:
             raise TooLong(f"a body of {length} bytes: here, {most} are the most")
         async with self._budget.hold(length):
-            yield await self._read(request, length)
+            yield await self._read(request, length, whole)
 
     async def room(self, count: int) -> AsyncExitStack:
         """Of the budget, for the body of an answer, until the stack is closed."""
@@ -46,12 +47,13 @@ class Bodies:
         await stack.enter_async_context(self._budget.hold(count))
         return stack
 
-    async def _read(self, request: Request, length: int) -> bytes:
+    async def _read(self, request: Request, length: int, whole: float | None) -> bytes:
         data = bytearray()
         stream = request.stream()
         try:
-            while True:
-                data += await asyncio.wait_for(anext(stream), self._silence)
+            async with asyncio.timeout(whole):
+                while True:
+                    data += await asyncio.wait_for(anext(stream), self._silence)
         except StopAsyncIteration:
             pass
         except (TimeoutError, ClientDisconnect) as error:

@@ -19,8 +19,10 @@ class Limits(Struct, frozen=True):
     requests_of_user: int = 64
     bodies: int = 256 << 20
     """Bytes of bodies in memory at once: further ones wait before they are read. More than any single body."""
+    registrations: int = 16 << 20
+    """The same of registrations: whatever strangers do with them, it is not in the way of users."""
     silence: float = 30.0
-    """Seconds without a byte of a body after which its request fails."""
+    """Seconds without a byte of a body after which its request fails; of a stranger's, seconds for all of it."""
     stranger_rate: float = 5.0
     """Requests a second from one address without a token: logins and registrations."""
     stranger_burst: int = 100

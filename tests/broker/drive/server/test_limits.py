@@ -8,7 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.drive.http.codec import MSGPACK
+from broker.drive.http.routes import REGISTER_MAX
 from broker.drive.server.limits import Budget, Busy, Gate, Limits, Rate
+from tests.broker.drive.server.people import person
+from tests.broker.drive.server.serving import served
 
 
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3), st.booleans()), max_size=30))
@@ -114,3 +118,34 @@ def test_addresses_have_buckets_of_their_own() -> None:
     for number in range(2 * Rate._ADDRESSES):
         rate.take(f"address {number}")
     assert len(rate._buckets) <= Rate._ADDRESSES
+
+
+def test_strangers_are_not_in_the_way_of_users(metadata_url: str, blobs_url: str) -> None:
+    """However many bodies they announce, and send byte by byte: these end after a while, and users wait for none."""
+
+    async def slow(url: str) -> bytes:
+        host, _, port = url.rpartition("/")[2].partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        length = f"content-type: {MSGPACK}\r\ncontent-length: {REGISTER_MAX}"
+        writer.write(f"POST /register HTTP/1.1\r\nhost: {host}\r\n{length}\r\n\r\n".encode())
+        answer = asyncio.create_task(reader.read(1000))
+        while not answer.done():
+            writer.write(b"x")
+            await asyncio.sleep(0.1)
+        writer.close()
+        return answer.result()
+
+    async def run() -> None:
+        limits = {"bodies": 4 * REGISTER_MAX, "registrations": 4 * REGISTER_MAX, "silence": 1.0}
+        async with served(metadata_url, blobs_url, **limits) as server:
+            alice = await person(server.url)
+            attack = [asyncio.create_task(slow(server.url)) for _ in range(8)]
+            await asyncio.sleep(0.3)
+            async with asyncio.timeout(0.6):
+                await alice.metadata.usage()
+            async with asyncio.timeout(10):
+                answers = await asyncio.gather(*attack)
+            assert all(answer.startswith(b"HTTP/1.1 408 ") for answer in answers)
+            await alice.close()
+
+    asyncio.run(run())
