@@ -35,6 +35,9 @@ _OWNER = "owner"
 
 _FULL = re.compile(rf"\(os error ({errno.ENOSPC}|{errno.EDQUOT})\)|\b507 Insufficient Storage\b")
 
+_NO_BUCKET = re.compile(r"<Code>(NoSuchBucket|ContainerNotFound)</Code>|specified bucket does not exist")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+
 
 class ObjectBlobs:
     """Blobs as objects ``ab/abcd…``: in a folder, no directory gets too long.
@@ -95,7 +98,10 @@ class ObjectBlobs:
     def _put(self, path: str, data: bytes | memoryview, durable: bool) -> None:
         if self._folder:
             self._folder.require()
-        obstore.put(self._store, path, data, use_multipart=False)
+        try:
+            obstore.put(self._store, path, data, use_multipart=False)
+        except FileNotFoundError as error:  # the place for it, then: it is not Missing itself
+            raise OSError(str(error)) from error
         if durable and self._folder:
             self._folder.settle(path)
 
@@ -156,8 +162,9 @@ def _stored(meta: ObjectMeta) -> StoredBlob | None:
 
 
 def _drive_error(error: BaseError | OSError) -> DriveError:
-    """The first line of what obstore says is for people, the rest for its developers."""
-    text = str(error).partition("\n")[0]
+    text = _told(error)
+    if _NO_BUCKET.search(str(error)):
+        return Unreachable("the blob store has no such bucket: create it, or give another")
     if isinstance(error, FileNotFoundError):
         return Missing("no such blob")
     if isinstance(error, PermissionDeniedError | UnauthenticatedError):
@@ -165,3 +172,11 @@ def _drive_error(error: BaseError | OSError) -> DriveError:
     if _FULL.search(text) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return StoreFull("the blob store is full")
     return Unreachable(f"the blob store: {text}")
+
+
+def _told(error: BaseError | OSError) -> str:
+    """The first line of what obstore says is for people, the rest for its developers. Of a document in which a store
+    says what is wrong, only the code is."""
+    text, _, document = str(error).partition("<?xml")
+    code = _CODE.search(document)
+    return text.partition("\n")[0].rstrip(" :") + (f" ({code[1]})" if code else "")

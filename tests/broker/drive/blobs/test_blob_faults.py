@@ -6,6 +6,8 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -202,3 +204,46 @@ def test_one_that_is_gone_after_the_listing_is_missing(tmp_path: Path) -> None:
             await blobs.get(name)
 
     asyncio.run(run())
+
+
+class _Gone(BaseHTTPRequestHandler):
+    """An S3 without the bucket that it is asked for."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        document = b'<?xml version="1.0"?>\n<Error><Code>NoSuchBucket</Code></Error>'
+        self.send_response(404)
+        self.send_header("content-length", str(len(document)))
+        self.end_headers()
+        self.wfile.write(document)
+
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_bucket_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is Unreachable, and not the blob Missing: to a client, the file would have been changed by somebody else."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Gone) as store:
+        threading.Thread(target=store.serve_forever).start()
+        environment = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "r"}
+        environment["ENDPOINT_URL"] = f"http://127.0.0.1:{store.server_port}"
+        for name, value in environment.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+
+        async def run() -> None:
+            blobs, name = open_blobs("s3://bucket/prefix"), new_name()
+            for work in (blobs.put(name, b"x"), blobs.get(name), blobs.owner(), blobs.claim(b"x"), first(blobs)):
+                with pytest.raises(Unreachable, match="no such bucket: create it, or give another"):
+                    await work
+            await blobs.close()
+
+        async def first(blobs: ObjectBlobs) -> object:
+            return await anext(blobs.list())
+
+        try:
+            asyncio.run(run())
+        finally:
+            store.shutdown()
