@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from launcher.commands.arguments import Parser
 from launcher.commands.drives import only, settings_of, shown, with_client
 from launcher.commands.stores import add_store, is_servers, with_servers_store
+from launcher.usage import UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -30,6 +31,10 @@ def run(words: Sequence[str]) -> int:
     add_store(parser)
     arguments = parser.parse_args(words)
     if is_servers(arguments):
+        if arguments.data:
+            raise UsageError(
+                "fsck: --data opens files, for which a server has no keys: its users can, without --meta"
+            )
         wrong = asyncio.run(
             with_servers_store(arguments, lambda database, blobs: _store(arguments, database, blobs, {}))
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from broker.drive.metadata.database import Database
     from broker.remotes.drive.clients import Client
 
+_LONGEST = 100 * 366 * 86400
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -54,6 +55,6 @@ def run(words: Sequence[str]) -> int:
 
 def _seconds(text: str) -> int:
     match = re.fullmatch(r"([0-9]+)([smhd])", text)
-    if match is None:
-        raise UsageError(f'gc: "{text}" is no time: write --grace 30d, or a number with s, m or h')
+    if match is None or len(match[1]) > 10 or int(match[1]) * _UNITS[match[2]] > _LONGEST:
+        raise UsageError(f'gc: "{text}" is no time, or too long: write --grace 30d, or a number with s, m or h')
     return int(match[1]) * _UNITS[match[2]]

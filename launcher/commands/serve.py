@@ -13,6 +13,8 @@ from launcher.usage import UsageError
 if TYPE_CHECKING:
     from broker.drive.server.serving import Settings
 
+_MOST = (1 << 62) - 1
+"""As a number in a database."""
 _UNITS = {"": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
 
 
@@ -48,7 +50,7 @@ def parse(words: Sequence[str]) -> Settings:
         proxies=arguments.trust_proxy,
         metrics_token=_first_line(arguments.metrics_token_file) if arguments.metrics_token_file else None,
         bytes_limit=_bytes(arguments.quota),
-        nodes_limit=arguments.quota_files,
+        nodes_limit=_number(arguments.quota_files, "--quota-files 100000"),
     )
 
 
@@ -65,7 +67,7 @@ def _parser() -> Parser:
     add("--trust-proxy", metavar="ADDRESSES", help="proxies whose X-Forwarded-For is believed, separated by commas")
     add("--invitation-only", action="store_true", help="register only who has an invitation (seccomp-drive invite)")
     add("--quota", default="0", metavar="SIZE", help="for each new user, such as 10GiB; 0 is none")
-    add("--quota-files", type=int, default=0, metavar="N", help="files and folders of each new user; 0 is no limit")
+    add("--quota-files", default="0", metavar="N", help="files and folders of each new user; 0 is no limit")
     add("--no-links", action="store_true", help="downloads pass through this server, never straight from the store")
     add("--metrics-token-file", metavar="FILE", help="/metrics only for who has the token in its first line")
     return parser
@@ -81,9 +83,15 @@ def _address(text: str) -> tuple[str, int]:
 def _bytes(text: str) -> int:
     number = text.rstrip("kKmMgGtTiIbB")
     unit = text[len(number) :].upper()
-    if not number.isascii() or not number.isdigit() or unit not in _UNITS:
+    if unit not in _UNITS:
         raise UsageError(f'serve: "{text}" is no size: write --quota 10GiB')
-    return int(number) * _UNITS[unit]
+    return _number(number, "--quota 10GiB", _UNITS[unit])
+
+
+def _number(text: str, example: str, unit: int = 1) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) * unit > _MOST:
+        raise UsageError(f'serve: "{text}" is no number, or too large: write {example}')
+    return int(text) * unit
 
 
 def _first_line(path: str) -> str:

@@ -30,6 +30,8 @@ def is_servers(arguments: Namespace) -> bool:
     """Whether the URLs of a server's store are given."""
     if (arguments.meta is None) != (arguments.blobs is None):
         raise UsageError("a server's store has a database and blobs: give both --meta and --blobs")
+    if arguments.meta is not None and arguments.prefix is not None:
+        raise UsageError(f"{arguments.prefix}, or a server's store? Give a prefix, or --meta and --blobs")
     return arguments.meta is not None
 
 

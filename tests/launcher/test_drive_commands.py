@@ -42,6 +42,9 @@ from tests.broker.drive.server.serving import ServerProcess
         ),
         (["key", "recover", "alice"], "key recover: no code: type it, or give it in SECCOMP_DRIVE_RECOVERY_CODE"),
         (["key", "recover"], "key recover: whose key"),
+        (["gc", "--grace", "99999999d"], 'gc: "99999999d" is no time, or too long'),
+        (["fsck", "drive:", "--meta", "sqlite:///m", "--blobs", "memory:"], "drive:, or a server's store? Give"),
+        (["fsck", "--data", "--meta", "sqlite:///m", "--blobs", "memory:"], "fsck: --data opens files, for which a"),
         (["key", "show", "bob"], 'key show takes no "bob"'),
     ],
 )

@@ -127,7 +127,7 @@ class Database:
 def _engine(url: str, create: bool) -> Engine:
     try:
         parsed = make_url(url)
-    except exc.ArgumentError as error:
+    except (exc.ArgumentError, ValueError) as error:
         raise Unusable(f"{url!r} is no URL of a database: sqlite:///FILE or postgresql://…") from error
     match parsed.get_backend_name():
         case "sqlite":
@@ -145,7 +145,8 @@ def _what(url: URL) -> str:
 def _postgresql(url: URL) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        connect_args={"connect_timeout": 10, "application_name": "seccomp-drive"},
+        # Of a database without an encoding (SQL_ASCII), psycopg would hand out text as bytes.
+        connect_args={"connect_timeout": 10, "application_name": "seccomp-drive", "client_encoding": "utf8"},
         pool_size=_THREADS["postgresql"],
         pool_timeout=_PATIENCE,
     )

@@ -32,11 +32,11 @@ class Server:
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def new_database(self) -> str:
-        """The URL of an empty one."""
+    def new_database(self, options: str = "") -> str:
+        """The URL of an empty one, made with the options of CREATE DATABASE."""
         name = f"drive_{os.urandom(6).hex()}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name} {options}")  # type: ignore[arg-type]
         return self.url(name)
 
     def stop(self) -> None:

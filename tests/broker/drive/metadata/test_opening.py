@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy import Connection, text, update
 
 from broker.drive.errors import Unreachable, Unusable
+from broker.drive.format.identity import new_identity
 from broker.drive.metadata import schema
 from broker.drive.metadata.database import Database
 from broker.drive.metadata.migrations import migrate
 from broker.drive.metadata.store import open_store
+from broker.remotes.drive.home import new_home
+from tests.broker.drive.metadata.postgresql import Server
 
 
 async def _server_id(url: str, *, create: bool = False) -> bytes:
@@ -183,3 +186,18 @@ def test_a_database_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             await database.close()
 
     asyncio.run(main())
+
+
+def test_a_database_without_an_encoding(postgresql: Server) -> None:
+    """As a cluster has them that was made where no locale was set; names of users are kept all the same."""
+
+    async def run() -> None:
+        store = await open_store(postgresql.new_database("ENCODING 'SQL_ASCII' TEMPLATE template0"), create=True)
+        try:
+            identity = new_identity("älice", "https://drive.example", await store.accounts.server_id())
+            await store.accounts.register(identity.record.encode(), new_home(identity))
+            assert (await store.for_user(identity.user_id).user("älice")).id == identity.user_id
+        finally:
+            await store.close()
+
+    asyncio.run(run())
