@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from broker.drive.errors import Damaged, Missing
 from broker.drive.format.manifest import SPAN, Content, Ref, Refs, leaf_of, open_leaf
@@ -13,8 +13,17 @@ from broker.remotes.drive.transfers import Transfers
 class ChunkList:
     """Which chunk is where. `chunks` are what the store says that the content refers to; one leaf is kept."""
 
-    def __init__(self, transfers: Transfers, node: NodeId, content: Content, chunks: Sequence[Chunk]) -> None:
+    def __init__(
+        self,
+        transfers: Transfers,
+        node: NodeId,
+        content: Content,
+        chunks: Sequence[Chunk],
+        check: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`check` raises NodeChanged when the store has gone on to another version."""
         self._transfers = transfers
+        self._check = check
         self._node = node
         self._chunks = {chunk.id: chunk for chunk in chunks}
         self._leaf: tuple[int, Refs] = -1, Refs()
@@ -42,10 +51,12 @@ class ChunkList:
             raise Damaged("a chunk of it is not in the store") from None
 
     async def sealed(self, ref: Ref) -> bytes:
-        """Its blob, as it is in the store; Damaged when it is not there."""
+        """Its blob, as it is in the store. When it is not there, NodeChanged if the file has been removed or changed
+        since, or Damaged."""
         try:
             return await self._transfers.blobs.get(self.chunk(ref).blob)
         except Missing:
+            await self._check()
             raise Damaged("a chunk of it is gone from the store") from None
 
     def key(self, ref: Ref) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import OrderedDict
 
 from broker.drive.errors import Damaged, NodeChanged
@@ -68,11 +69,17 @@ class Reading:
         key = node.id, node.version, node.verify_key
         if key not in self._lists:
             listed = await self._store.chunks(node.id, node.version)
-            self._lists[key] = ChunkList(self._transfers, node.id, body.content, listed)
+            check = functools.partial(self._require_current, node)
+            self._lists[key] = ChunkList(self._transfers, node.id, body.content, listed, check)
         self._lists.move_to_end(key)
         while len(self._lists) > _LISTS:
             self._lists.popitem(last=False)
         return self._lists[key]
+
+    async def _require_current(self, node: Node) -> None:
+        now = (await self._store.nodes([node.id])).get(node.id)
+        if now is None or now.node.version != node.version:
+            raise NodeChanged("it has been removed or changed meanwhile")
 
     async def close(self) -> None:
         running = [fetch for fetch in self._fetched.values() if fetch.cancel()]

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 
-from broker.drive.errors import Unreachable
+from broker.drive.errors import Missing, Unreachable
 from broker.drive.format.chunks import CHUNK
 from broker.drive.format.manifest import DIRECT, SPAN
-from broker.drive.records import INLINE_MAX
+from broker.drive.records import INLINE_MAX, BlobName
 from broker.remotes.drive import reading, uploading
+from broker.remotes.drive.checking import check
 from broker.remotes.drive.pieces import data_in, with_data
-from broker.remotes.protocol import Attributes, Unavailable, VersionChanged
+from broker.remotes.drive.roots import home_of
+from broker.remotes.protocol import Attributes, NotFound, Unavailable, VersionChanged
 
 from ..helpers import NOTHING, content_of, put, source
+from .doubles import MemoryBlobs
 from .drives import Drive, drive
 
 MIB = 1 << 20
@@ -179,6 +183,26 @@ async def test_a_version_that_is_replaced_while_it_is_read() -> None:
     await rewritten(own, at, os.urandom(20 * CHUNK))
     with pytest.raises(VersionChanged):
         await own.remote.read(b"f", at.version, CHUNK, CHUNK)
+
+
+async def test_a_file_that_is_removed_while_it_is_read() -> None:
+    """Its chunks may go with it: that is no damage, to a reader nor to fsck."""
+
+    class Late(MemoryBlobs):
+        async def get(self, name: BlobName) -> bytes:
+            with contextlib.suppress(NotFound):
+                await own.remote.remove(b"f")
+            raise Missing("no such blob")
+
+    own = drive()
+    at = await put(own.remote, b"f", os.urandom(2 * CHUNK))
+    late = drive(own.identity, own.store, Late())
+    with pytest.raises(VersionChanged):
+        await late.remote.read(b"f", at.version, 0, CHUNK)
+    await put(own.remote, b"f", os.urandom(2 * CHUNK))
+    late = drive(own.identity, own.store, Late())
+    root = await home_of(late.core.walk, late.identity).fresh()
+    assert [each.error async for each in check(late.core, root, content=True)] == [None]
 
 
 async def test_a_name_that_was_just_looked_up_is_not_asked_for_again() -> None:
