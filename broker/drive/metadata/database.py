@@ -23,6 +23,18 @@ _PATIENCE = 30.0
 _ATTEMPTS = 10
 FEW = 32
 """Rows that are read or written in less time than a thread needs to wake."""
+_CONNECT = {
+    "application_name": "seccomp-drive",
+    "client_encoding": "utf8",  # of a database without one (SQL_ASCII), psycopg would hand out text as bytes
+    "connect_timeout": 10,
+    # Of a database whose machine has gone without a word, the kernel waits 16 minutes for a request to arrive, and
+    # two hours for its answer.
+    "keepalives_count": 3,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "tcp_user_timeout": 30_000,
+}
+"""Parameters of libpq."""
 _THREADS = {"sqlite": sqlite.THREADS, "postgresql": 16}
 
 
@@ -145,8 +157,7 @@ def _what(url: URL) -> str:
 def _postgresql(url: URL) -> Engine:
     return create_engine(
         url.set(drivername="postgresql+psycopg"),
-        # Of a database without an encoding (SQL_ASCII), psycopg would hand out text as bytes.
-        connect_args={"connect_timeout": 10, "application_name": "seccomp-drive", "client_encoding": "utf8"},
+        connect_args=_CONNECT,
         pool_size=_THREADS["postgresql"],
         pool_timeout=_PATIENCE,
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, delete, insert, select, text
 
 from broker.drive.errors import DriveError
 from broker.drive.metadata import schema
+from broker.drive.metadata.database import Database
 from broker.drive.metadata.store import SqlStore
 from tests.broker.drive.metadata.helpers import WithStore, entry, new_node, register
+from tests.broker.drive.metadata.postgresql import Server
 
 
 def _setting(connection: Connection) -> str:
@@ -86,6 +90,25 @@ def test_who_comes_second_looks_again(with_store: WithStore) -> None:
         assert len(runs) == 2
 
     with_store(test)
+
+
+def test_a_database_that_has_gone_without_a_word_is_given_up(postgresql: Server) -> None:
+    """By the kernel, within half a minute: on the loopback, nothing is ever lost on its way."""
+
+    def options(connection: Connection) -> tuple[int, int]:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)
+        with socket.fromfd(driver.fileno(), socket.AF_INET, socket.SOCK_STREAM) as opened:
+            names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT
+            idle, interval, count, unsent = (opened.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+            return idle + interval * count, unsent
+
+    async def run() -> None:
+        database = Database(postgresql.url())
+        assert await database.read(options) == (30, 30_000)
+        await database.close()
+
+    asyncio.run(run())
 
 
 def test_errors_do_not_repeat_what_was_stored(with_store: WithStore) -> None:
