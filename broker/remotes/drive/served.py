@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from broker.drive.errors import Denied, NameTaken
+from broker.drive.errors import Denied, NameTaken, Unusable
 from broker.drive.format.identity import Identity, new_identity
 from broker.drive.http.accounts import register
 from broker.drive.http.blobs import HttpBlobs
 from broker.drive.http.connection import Connection, Options
 from broker.drive.http.metadata import HttpMetadata
+from broker.drive.http.origins import on_loopback
 from broker.drive.keyring import KeyringError, create_key_file, load_identity
 from broker.drive.metadata.protocol import Usage
 from broker.drive.passphrases import Passphrases
@@ -62,6 +63,11 @@ async def join(where: Served, name: str, invitation: str | None, passphrases: Pa
     connection = Connection(where.origin, None, Options(ca=where.ca, insecure=where.insecure, tell=tell))
     try:
         about = await connection.server()
+        if on_loopback(about.origin) and not on_loopback(where.origin):
+            raise Unusable(
+                f"the server takes itself for one at {about.origin}, where only its own machine can reach it: "
+                f"whoever runs it must give serve --origin {where.origin} before anybody registers"
+            )
         if os.path.lexists(where.key):
             identity = load_identity(where.key, Passphrases(file=where.passphrase_file).existing)
             made = False

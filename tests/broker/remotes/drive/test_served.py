@@ -10,10 +10,15 @@ from pathlib import Path
 import pytest
 
 from broker import eager
-from broker.drive.errors import NameTaken
+from broker.drive.errors import NameTaken, Unusable
+from broker.drive.http.codec import encode
+from broker.drive.http.messages import Server
 from broker.drive.keyring import KeyringError
+from broker.remotes.drive.locations import Served, locate
 from broker.remotes.drive.served import join, open_served
 from broker.remotes.protocol import AlreadyExists, Attributes, Forbidden, NotFound, Remote
+from broker.settings import RemoteSettings
+from tests.broker.drive.answering import answering, http
 
 from ..conformance import Conformance
 from ..helpers import NOTHING, content_of, names_in, put
@@ -103,6 +108,21 @@ async def test_registering(tmp_path: Path) -> None:
         with pytest.raises(NameTaken):
             await join(other, "alice", None, None)
         assert not Path(other.key).exists()
+
+
+async def test_nobody_registers_with_a_server_that_is_elsewhere_than_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one behind a proxy without --origin: the key would be for an address where nobody finds it."""
+    about = encode(Server(b"x" * 16, "http://127.0.0.1:8000", False, False))
+    async with answering(http("200 OK", about)) as (proxy, asked):
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+        options = {"key": f"{tmp_path}/key", "insecure": True}
+        where = locate(RemoteSettings("drive+http://drive.example/", options), {"XDG_STATE_HOME": str(tmp_path)})
+        assert isinstance(where, Served)
+        with pytest.raises(Unusable, match=r"must give serve --origin http://drive\.example before"):
+            await join(where, "alice", None, None)
+        assert len(asked) == 1 and not Path(where.key).exists()
 
 
 async def test_one_user_on_two_machines(tmp_path: Path) -> None:
