@@ -52,7 +52,7 @@ class Fronting:
         with self._display.line("pushing", None, lambda: f"{self._count()} files left"):
             for mount in self._mounts:
                 left = await self._mirrors[mount.number].recovery.finish()
-                pending += [shown(mount.virtual(path)) for path in left]
+                pending += [shown(mount.named(path)) for path in left]
         if os.getppid() != 1:  # as PID 1 the front stays, for the programs in the background
             _let_go()
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class Fronting:
 
     def _left(self) -> list[str]:
         return [
-            shown(mount.virtual(path))
+            shown(mount.named(path))
             for mount in self._mounts
             for path in self._mirrors[mount.number].writeback.unpushed()
         ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_the_end_goes_wrong(drive: FaultyDrive, how: str) -> None:
     drive.plan.connect()
     ended(drive.start("true"), 0)
     assert (drive.share / "file").read_text() == "new\n"
+
+
+def test_what_is_not_pushed_is_named_as_it_was_written(drive: FaultyDrive) -> None:
+    """Also below a scheme, whose paths begin with a slash where the kernel gives them."""
+    far = replace(drive, prefix="far:")
+    _filled(far)
+    program = far.start("sh", "-c", 'exec 3> "$DRIVE/file"; echo new >&3; echo ready; cat')
+    assert line_of(program) == "ready\n"
+    drive.plan.disconnect()
+    assert "not pushed: far:/file. " in ended(program, 74)[1]
 
 
 def test_an_outage(drive: FaultyDrive) -> None:
