@@ -36,8 +36,8 @@ class Kernel:
         self.answerer.close()
         return self.sent[-1] if self.sent else (0, 0, 0)
 
-    def has_descriptor(self, number: int) -> bool:
-        return number in self.open
+    def free_number(self, first: int, last: int) -> int | None:
+        return next((number for number in range(first, last + 1) if number not in self.open), None)
 
     def _send(self, listener: int, cookie: int, value: int, error: int, flags: int) -> None:
         if self.gone:

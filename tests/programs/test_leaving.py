@@ -36,7 +36,7 @@ def test_ctrl_c_says_what_is_left(drive: FaultyDrive) -> None:
     """Once: what is going on, which files, and that nothing is lost; the session waits on, and ends well."""
     push = drive.plan.hold("write", path=b"file")
     with Terminal(_written(drive), drive.environment, drive.base) as terminal:
-        push.reached.wait()
+        terminal.expect(b"pushing")  # a second after the end, when all know of it
         terminal.send(b"\x03")
         terminal.expect(b"Interrupt again to leave now")
         terminal.expect(f"still to be pushed: {drive.prefix}/file".encode())
@@ -49,7 +49,7 @@ def test_ctrl_c_twice_leaves(drive: FaultyDrive) -> None:
     """At once, with 74 and what to do; the content is in the cache, and `sync` pushes it."""
     push = drive.plan.hold("write", path=b"file")
     with Terminal(_written(drive), drive.environment, drive.base) as terminal:
-        push.reached.wait()
+        terminal.expect(b"pushing")  # a second after the end, when all know of it
         terminal.send(b"\x03")
         terminal.expect(b"still to be pushed")
         terminal.send(b"\x03")
