@@ -103,7 +103,7 @@ class Listing:
             status = present.get(entry.name)
             record = records.get(status.st_ino) if status else None
             path, attributes = join(folder, entry.name), entry.attributes
-            if status and not (record and (record.dirty or same(status, record, attributes))):
+            if status and not (record and same(status, record, attributes)):
                 await self._agreeing.agree(path, attributes, token)
             elif status and record:
                 await self._agreeing.mend(path, status, record, attributes, token)

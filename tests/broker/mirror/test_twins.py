@@ -78,9 +78,10 @@ async def test_a_name_that_went_elsewhere_while_the_file_is_written(
         await drive.close(file)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("several", [False, True])
 async def test_a_name_that_became_another_file_while_the_first_is_written(
-    drives: Drives, memory: Memory, several: bool
+    drives: Drives, memory: Memory, several: bool, listed: bool
 ) -> None:
     """What is done by that name is done to the other file; what is open is pushed to where the first one still is."""
     await store(memory, b"a", b"old")
@@ -94,6 +95,11 @@ async def test_a_name_that_became_another_file_while_the_first_is_written(
         await store(memory, b"a", b"another")
         if several:
             await memory.link(b"a", b"another name")
+        if listed:
+            await drive.names()
+        else:
+            await drive.stat(b"a")
+        assert os.lstat(drive.mirror.tree.real(b"a")).st_size == len(b"another")
         assert await drive.read(b"a") == b"another"
         await drive.chmod(b"a", 0o600)
         await drive.write(b"a", b"ANOTHER", os.O_WRONLY)
