@@ -14,7 +14,7 @@ from broker.messages import ASK, ENDED, LEFT, PUSHED
 from broker.mirror.mirror import Mirror
 from broker.namespace.mounts import Mounts
 from broker.progress import Display
-from broker.telling import shown
+from broker.telling import named
 
 _LIST_MAX = 60_000
 """Bytes of JSON that the front is told at most of what could not be pushed."""
@@ -52,7 +52,7 @@ class Fronting:
         with self._display.line("pushing", None, lambda: f"{self._count()} files left"):
             for mount in self._mounts:
                 left = await self._mirrors[mount.number].recovery.finish()
-                pending += [shown(mount.named(path)) for path in left]
+                pending += [named(mount.prefix, path) for path in left]
         if os.getppid() != 1:  # as PID 1 the front stays, for the programs in the background
             _let_go()
         with contextlib.suppress(OSError):
@@ -64,7 +64,7 @@ class Fronting:
 
     def _left(self) -> list[str]:
         return [
-            shown(mount.named(path))
+            named(mount.prefix, path)
             for mount in self._mounts
             for path in self._mirrors[mount.number].writeback.unpushed()
         ]

@@ -21,7 +21,7 @@ from broker.remotes.protocol import RemoteError
 from broker.remotes.registry import SCHEMES, Factory
 from broker.session import mirror_directory, mirrors_of, open_guarded
 from broker.settings import MountSettings, Settings
-from broker.telling import Once, shown, tell
+from broker.telling import Once, named, shown, tell
 
 _T = TypeVar("_T")
 
@@ -73,7 +73,7 @@ def status(settings: Settings) -> int:
         ("drive", "remote", "local copy", "not pushed", "conflicts"),
         [
             (
-                _shown(mount),
+                named(mount.prefix),
                 mount.remote.url,
                 report.size(each.size),
                 str(len(each.pending)),
@@ -92,13 +92,14 @@ def status(settings: Settings) -> int:
     report.table(
         ("not pushed yet", "size", "changed", "state"),
         [
-            (_shown(mount, file.path), report.size(file.size), report.age(now - file.changed), _state(file))
+            (named(mount.prefix, file.path), report.size(file.size), report.age(now - file.changed), _state(file))
             for mount, each in found
             for file in each.pending
         ],
     )
     report.table(
-        ("conflict copies",), [(_shown(mount, path),) for mount, each in found for path in sorted(each.conflicts)]
+        ("conflict copies",),
+        [(named(mount.prefix, path),) for mount, each in found for path in sorted(each.conflicts)],
     )
     return 0
 
@@ -175,8 +176,8 @@ async def _sync(settings: Settings, schemes: Mapping[str, Factory]) -> tuple[lis
     async with mirrors_of(settings, Once(), schemes) as mirrors:
         for number, mirror in mirrors.items():
             mount = settings.mounts[number]
-            pending += [_shown(mount, path) for path in await mirror.recovery.recover()]
-            busy += [_shown(mount, path) for path in sorted(mirror.writeback.left_open)]
+            pending += [named(mount.prefix, path) for path in await mirror.recovery.recover()]
+            busy += [named(mount.prefix, path) for path in sorted(mirror.writeback.left_open)]
     return pending, busy
 
 
@@ -217,7 +218,3 @@ def _is_open(directory: str, path: bytes) -> bool:
 
 def _state(file: Pending) -> str:
     return "being written" if file.open else "waiting"
-
-
-def _shown(mount: MountSettings, path: bytes = b"") -> str:
-    return shown(mount.prefix + b"/" + path if path else mount.prefix)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from broker.remotes.protocol import Step, unseen
-from broker.telling import plain, shown, tell
+from broker.telling import named, plain, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Rich
@@ -113,7 +113,7 @@ class Progress:
             done += count
             step(count)
 
-        title = f"{what} {shown(self._prefix + b'/' + path)}"
+        title = f"{what} {named(self._prefix, path)}"
         with self._display.line(title, total, lambda: f"{_bytes(done)} of {_bytes(total)}") as step:
             yield moved
 

@@ -39,7 +39,7 @@ from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
 from broker.syscalls.permission import Protected
 from broker.table import TABLE
-from broker.telling import Once, shown
+from broker.telling import Once, named
 
 HELPER = os.path.join(os.path.dirname(os.path.abspath(native.__file__)), "exec-helper")
 SCRIPT_QUESTION = b"/.seccomp-drive-exec"
@@ -149,7 +149,7 @@ async def open_guarded(
     try:
         opened = await asyncio.wait_for(opening, mount.timeout)
     except TimeoutError:
-        message = f"{_virtual(mount, b'')} ({mount.remote.url}): does not answer; check that its server is up"
+        message = f"{named(mount.prefix)} ({mount.remote.url}): does not answer; check that its server is up"
         raise SetupError(message) from None
     return Checked(Timed(opened, mount.timeout), refused)
 
@@ -164,7 +164,7 @@ async def _open_mirror(
     room: Room,
 ) -> Mirror:
     def tell_of(path: Path, what: str) -> None:
-        tell(f"{_virtual(mount, path)} {what}")
+        tell(f"{named(mount.prefix, path)} {what}")
 
     def refused(error: BadAnswer) -> None:
         tell_of(error.path, f"is refused: {error.detail}")
@@ -197,7 +197,7 @@ async def _mirror(
     try:
         await remote.stat(b"")
     except RemoteError as error:
-        what = f"{_virtual(mount, b'')} ({mount.remote.url}): {error.detail or error}"
+        what = f"{named(mount.prefix)} ({mount.remote.url}): {error.detail or error}"
         todo = "check the remote and your access to it, or leave its mount out of the policy (another one: -p)"
         raise SetupError(f"{what}; {todo}") from error
     directory = mirror_directory(settings, mount)
@@ -220,11 +220,6 @@ async def _mirror(
         reason = error.strerror if isinstance(error, OSError) else error
         todo = "give a cache directory that you may write to, by XDG_CACHE_HOME or dir under [cache]"
         raise SetupError(f"{directory}: {reason}; {todo}") from error
-
-
-def _virtual(mount: MountSettings, path: Path) -> str:
-    """The path as programs know it."""
-    return shown(mount.prefix + b"/" + path if path else mount.prefix)
 
 
 def _mounts(settings: Settings, mirrors: dict[int, Mirror]) -> Mounts:

@@ -21,6 +21,11 @@ def shown(path: bytes) -> str:
     return plain(path.decode(errors="backslashreplace"))
 
 
+def named(prefix: bytes, path: bytes = b"") -> str:
+    """A path below the prefix of a mount, as its user writes it, for his eyes."""
+    return shown(prefix + b"/" + path if path else prefix)
+
+
 def plain(text: str) -> str:
     """Without what would move the cursor or colour the screen: names come from a remote."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -36,10 +36,6 @@ class Mount(Struct, frozen=True):
         root = b"/" + self.prefix if self.is_scheme else self.prefix
         return root + b"/" + path if path else root
 
-    def named(self, path: bytes) -> bytes:
-        """The same path as its user writes it."""
-        return self.prefix + b"/" + path if path else self.prefix
-
 
 class Place(Struct, frozen=True):
     """Where a file is: relative to the root of `mount` (``b""``), or, without one, an absolute local path.
