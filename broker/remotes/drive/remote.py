@@ -12,14 +12,14 @@ from msgspec.structs import replace
 
 from broker.drive.errors import DriveError, EpochChanged, Malformed, Missing, NodeChanged
 from broker.drive.format.bodies import Body
-from broker.drive.records import BlobName, Kind, StoredNode, Token
+from broker.drive.records import BlobName, Kind, StoredNode
 from broker.remotes import protocol
 from broker.remotes.drive.committing import retried
 from broker.remotes.drive.core import Core
 from broker.remotes.drive.editing import Editing, Source
 from broker.remotes.drive.errors import remote_error
 from broker.remotes.drive.finding import Finder
-from broker.remotes.drive.listing import listed_page, opened
+from broker.remotes.drive.listing import listing
 from broker.remotes.drive.nodes import attributes_of, changed, is_version
 from broker.remotes.drive.places import Held
 from broker.remotes.drive.roots import Root
@@ -29,8 +29,6 @@ from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Sp
 _T = TypeVar("_T")
 _SPECIAL = {stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK}
 _GONE = "it is gone"
-_ANEW = 8
-"""Times that a listing begins anew because its folder's keys have been changed."""
 _USERS = b"user."
 """The namespace of extended attributes that programs see. Others in a body are the drive's own notes."""
 
@@ -66,25 +64,13 @@ class DriveRemote:
             folder = await self._find.existing(path)
             if not folder.is_folder:
                 raise protocol.NotADirectory(path)
-        after: Token | None = None
-        given: set[bytes] = set()
-        anew = 0
+        pages = listing(self._core, folder, lambda: self._find.existing(path))
         while True:
             with self._said(path):
-                listed = await listed_page(self._core, folder, after)
-                if listed.folder.node.epoch != folder.stored.node.epoch and anew < _ANEW:
-                    # Its keys have been changed, and so the tokens by which its pages are ordered.
-                    folder, after, anew = await self._find.existing(path), None, anew + 1
-                    continue
-                entries = await opened(self._core, folder, listed)
-            if anew:
-                entries = [entry for entry in entries if entry.name not in given]
-            given.update(entry.name for entry in entries)
-            if entries:
-                yield entries
-            after = listed.after
-            if after is None:
+                page = await anext(pages, None)
+            if page is None:
                 return
+            yield page
 
     async def read(self, path: Path, version: Version, offset: int, length: int) -> bytes:
         with self._said(path):
