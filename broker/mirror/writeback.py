@@ -19,6 +19,7 @@ from broker.mirror.content import Stale, Tell
 from broker.mirror.ledger import Ledger
 from broker.mirror.nodes import SET_ID, reopen
 from broker.mirror.pushing import Pushing
+from broker.mirror.retries import Retries
 from broker.mirror.setid import NOBODY, Writer
 from broker.mirror.shared import Locks
 from broker.mirror.tree import GONE, Tree
@@ -27,8 +28,6 @@ from broker.remotes.protocol import RemoteError
 
 _ROUNDS = 5
 """How often all is gone through at the end, because another session goes on writing."""
-_PAUSE_FIRST, _PAUSE_MOST = 5.0, 300.0
-"""Seconds between attempts at what could not be pushed."""
 
 
 class Held(Struct, frozen=True):
@@ -57,12 +56,9 @@ class WriteBack:
         self._held: dict[int, Held] = {}
         self._closings = Closings()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: dict[int, float] = {}
-        """When a push of a file was tried last, of those that failed: the user has been told of them."""
+        self._retries = Retries(self.settle_soon)
         self.left_open: set[Path] = set()
         """Files of earlier sessions that were not pushed, because somebody can still write to them."""
-        self._pause = _PAUSE_FIRST
-        self._retry: asyncio.TimerHandle | None = None
         asyncio.get_running_loop().add_reader(self._closings.file, self.drain)
 
     async def hold(self, file: int, writer: Writer = NOBODY) -> None:
@@ -172,10 +168,10 @@ class WriteBack:
             await asyncio.wait(set(self._tasks))
             self.drain()
         for _ in range(_ROUNDS):
-            untried = [ino for ino in list(self._held) if self._failed.get(ino, 0.0) < began]
+            untried = [ino for ino in list(self._held) if not self._retries.has_failed(ino, began)]
             await asyncio.gather(*(self._settle_quietly(ino, unfinished=True) for ino in untried))
             left = {ino: path for ino in list(self._held) if (path := await self._pending(ino)) is not None}
-            if all(self._failed.get(ino, 0.0) >= began for ino in left):
+            if all(self._retries.has_failed(ino, began) for ino in left):
                 break  # else another session has written meanwhile, and is about to push that
         return list(left.values())
 
@@ -183,7 +179,7 @@ class WriteBack:
         """syncfs(2): push all, also what is still being written; EIO when something could not be."""
         began = time.monotonic()
         await self.flush()
-        if any(failed >= began for failed in self._failed.values()):
+        if self._retries.have_failed(began):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     @property
@@ -210,12 +206,11 @@ class WriteBack:
             self._tell(path, f"is not pushed yet: {error.strerror}")
             return False
         await self._settle_quietly(ino, unfinished=True)
-        return ino not in self._failed
+        return ino not in self._retries
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._closings.file)
-        if self._retry is not None:
-            self._retry.cancel()
+        self._retries.close()
         for task in self._tasks:
             task.cancel()
         for ino in list(self._held):
@@ -265,25 +260,11 @@ class WriteBack:
         try:
             await self.settle(ino, unfinished=unfinished)
         except (RemoteError, OSError, MemoryError) as error:
-            if ino not in self._failed:
+            if ino not in self._retries:
                 self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}; it is tried again")
-            self._failed[ino] = time.monotonic()
-            self._retry_later()
+            self._retries.failed(ino)
         else:
-            self._failed.pop(ino, None)
-
-    def _retry_later(self) -> None:
-        """A remote that failed may be back in a while, and its files need not wait for the end of the session."""
-        if self._retry is None:
-            self._retry = asyncio.get_running_loop().call_later(self._pause, self._retry_all)
-            self._pause = min(self._pause * 2, _PAUSE_MOST)
-
-    def _retry_all(self) -> None:
-        self._retry = None
-        if not self._failed:
-            self._pause = _PAUSE_FIRST
-        for ino in list(self._failed):
-            self.settle_soon(ino)
+            self._retries.succeeded(ino)
 
     async def _pending(self, ino: int) -> Path | None:
         async with self._locks.node(ino):

@@ -11,7 +11,7 @@ import pytest
 from remotes.memory import ALL, Memory
 from remotes.plans import Moment, Plan
 
-from broker.mirror import writeback
+from broker.mirror import retries
 from broker.remotes.protocol import Attributes, NoSpace, Unavailable
 
 from .drive import WRITE, Drives, calling, content_of, settled, store, tree_of
@@ -50,7 +50,7 @@ async def test_a_flush_tries_once(drives: Drives, plan: Plan) -> None:
 
 async def test_what_failed_is_tried_again(drives: Drives, memory: Memory, plan: Plan, monkeypatch: Any) -> None:
     """By itself, once the remote is back: nobody need close anything."""
-    monkeypatch.setattr(writeback, "_PAUSE_FIRST", 0.01)
+    monkeypatch.setattr(retries, "_PAUSE_FIRST", 0.01)
     async with drives() as drive:
         file = await drive.open(b"f", WRITE)
         os.write(file, b"1")
@@ -165,7 +165,7 @@ async def test_a_truncation_is_tried_again(
     drives: Drives, memory: Memory, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By itself: no descriptor of it is open whose close would do it."""
-    monkeypatch.setattr(writeback, "_PAUSE_FIRST", 0.01)
+    monkeypatch.setattr(retries, "_PAUSE_FIRST", 0.01)
     await store(memory, b"f", b"long content")
     async with drives() as drive:
         plan.fail("write", times=3)
