@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from broker.kernel import native
 from broker.linux import syncfs
-from broker.remotes import protocol
+from broker.remotes import entries, protocol
 from broker.remotes.listing import Listing
 from broker.remotes.nodes import (
     TEMPORARY,
@@ -98,7 +98,7 @@ class Tree:
     def mkdir(self, path: Path, changes: Changes) -> Attributes:
         with self._folder(path) as (folder, name):
             os.mkdir(name, 0o700, dir_fd=folder)
-            return _finish(folder, name, changes, os.rmdir)
+            return entries.finish(folder, name, changes, os.rmdir)
 
     def symlink(self, path: Path, target: bytes, changes: Changes) -> Attributes:
         if not valid_target(target):
@@ -106,14 +106,14 @@ class Tree:
         with self._folder(path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
             owner_and_times = Changes(None, changes.uid, changes.gid, changes.mtime_ns, changes.atime_ns)
-            return _finish(folder, name, owner_and_times, os.unlink)
+            return entries.finish(folder, name, owner_and_times, os.unlink)
 
     def mknod(self, path: Path, mode: int, rdev: int, changes: Changes) -> Attributes:
         if stat.S_IFMT(mode) not in _SPECIAL:
             raise protocol.Invalid(path, "neither a FIFO nor a device")
         with self._folder(path) as (folder, name):
             os.mknod(name, stat.S_IFMT(mode) | 0o600, rdev, dir_fd=folder)
-            return _finish(folder, name, changes, os.unlink)
+            return entries.finish(folder, name, changes, os.unlink)
 
     def readlink(self, path: Path) -> bytes:
         with self._node(path) as node:
@@ -127,7 +127,7 @@ class Tree:
     def link(self, existing: Path, path: Path) -> Attributes:
         with self._folder(existing) as (old_folder, old), self._folder(path) as (folder, name):
             os.link(old, name, src_dir_fd=old_folder, dst_dir_fd=folder, follow_symlinks=False)
-            return _look(folder, name)
+            return entries.look(folder, name)
 
     def remove(self, path: Path) -> None:
         with self._folder(path) as (folder, name):
@@ -135,15 +135,15 @@ class Tree:
 
     def rmdir(self, path: Path) -> None:
         with self._folder(path) as (folder, name):
-            _emptied(folder, name, lambda: os.rmdir(name, dir_fd=folder))
+            entries.emptied(folder, name, lambda: os.rmdir(name, dir_fd=folder))
 
     def rename(self, old_path: Path, new_path: Path, replace: bool) -> Attributes:
         with self._folder(old_path) as (old_folder, old), self._folder(new_path) as (folder, name):
             if replace:
-                _emptied(folder, name, lambda: os.rename(old, name, src_dir_fd=old_folder, dst_dir_fd=folder))
+                entries.emptied(folder, name, lambda: os.rename(old, name, src_dir_fd=old_folder, dst_dir_fd=folder))
             else:
                 move_to_free_name(old_folder, old, folder, name)
-            return _look(folder, name)
+            return entries.look(folder, name)
 
     def exchange(self, path: Path, other_path: Path) -> None:
         with self._folder(path) as (folder, name), self._folder(other_path) as (other_folder, other):
@@ -186,7 +186,7 @@ class Tree:
                 sync_folder(folder, name)
                 return
             if stat.S_ISREG(status.st_mode):
-                _sync_file(folder, name)
+                entries.sync(folder, name)
             sync_folder(folder)
 
     def space(self) -> Space:
@@ -258,64 +258,3 @@ def _wrong_kind(path: Path, status: os.stat_result) -> protocol.RemoteError:
     if stat.S_ISDIR(status.st_mode):
         return protocol.IsADirectory(path)
     return protocol.Unsupported(path, "only regular files have content")
-
-
-def _sync_file(folder: int, name: bytes) -> None:
-    flags = os.O_NONBLOCK | os.O_NOFOLLOW
-    try:
-        file = os.open(name, os.O_RDONLY | flags, dir_fd=folder)
-    except PermissionError:
-        file = os.open(name, os.O_WRONLY | flags, dir_fd=folder)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _look(folder: int, name: bytes) -> Attributes:
-    node = os.open(name, _NODE, dir_fd=folder)
-    try:
-        return describe(node)
-    finally:
-        os.close(node)
-
-
-def _finish(folder: int, name: bytes, changes: Changes, undo: Callable[..., None]) -> Attributes:
-    """Give the new node `name` its attributes, or take it back."""
-    try:
-        node = os.open(name, _NODE, dir_fd=folder)
-        try:
-            change(node, changes)
-            return describe(node)
-        finally:
-            os.close(node)
-    except OSError:
-        undo(name, dir_fd=folder)
-        raise
-
-
-def _emptied(folder: int, name: bytes, act: Callable[[], None]) -> None:
-    """Do `act`, which needs the folder `name` to be empty: unfinished writes in it, which nobody sees, are removed
-    when they are all that is in the way."""
-    try:
-        act()
-        return
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    if not _remove_unfinished(folder, name):
-        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-    act()
-
-
-def _remove_unfinished(folder: int, name: bytes) -> bool:
-    inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        names = [os.fsencode(found) for found in os.listdir(inner)]
-        if not all(map(TEMPORARY.fullmatch, names)):
-            return False
-        for found in names:
-            os.unlink(found, dir_fd=inner)
-        return True
-    finally:
-        os.close(inner)
