@@ -51,8 +51,8 @@ class Record(Struct, frozen=True, gc=False):
 
 def record_of_row(row: Sequence[object]) -> Record:
     """`row` has the columns in the order of COLUMNS."""
-    ino, version, hydrated, dirty, *rest = row  # of the types that COLUMNS declares, which no annotation says
-    return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]
+    ino, version, hydrated, dirty, *rest = row
+    return Record(ino, version, bool(hydrated), bool(dirty), *rest)  # type: ignore[arg-type]  # as COLUMNS declares
 
 
 row_of = operator.attrgetter(*COLUMNS.split(", "))

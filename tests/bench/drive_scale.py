@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from measure import ROOT, Bench, Sample, bench, column, median, ratio, table
 
@@ -24,7 +25,7 @@ from broker.drive.format.bodies import Body
 from broker.drive.format.entries import seal_entry
 from broker.drive.format.keys import new_node_keys
 from broker.drive.format.nodes import seal_node
-from broker.drive.metadata.protocol import Change, PutEntry, PutNode
+from broker.drive.metadata.protocol import Change, MetadataStore, PutEntry, PutNode
 from broker.drive.records import Kind, NodeId
 from broker.remotes.drive.clients import Client
 from broker.remotes.drive.opening import open_client
@@ -127,7 +128,8 @@ class Counted:
 async def questions(setting: Bench, url: str) -> int:
     """How often the store is asked what is below the root."""
     async with opened(setting, url) as client:
-        counted = client.core.store = Counted(client.core.store)  # type: ignore[assignment]
+        counted = Counted(client.core.store)
+        client.core.store = cast(MetadataStore, counted)
         async for _ in scan(client.core, (await client.place(b"")).required()):
             pass
         return counted.asked["descendants"]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 
 from measure import Bench, Sample, bench, median, ratio, table
 
@@ -71,7 +72,7 @@ def variants(setting: Bench) -> dict[str, Callable[[], Sample]]:
     for name, wrapper in peers(setting).items():
         commands[name] = [*wrapper, *loop(SLOW_CALLS)]
         commands[f"{name}, one processor"] = [*ONE_CPU, *wrapper, *loop(SLOW_CALLS)]
-    return {name: lambda argv=argv: setting.numbers(argv) for name, argv in commands.items()}  # type: ignore[misc]
+    return {name: partial(setting.numbers, argv) for name, argv in commands.items()}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,16 +25,16 @@ def command(mode: str, *argv: str) -> list[str]:
     return [sys.executable, CONTINUING, mode, *argv]
 
 
-def run(mode: str, *argv: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(mode, *argv), capture_output=True, text=True, timeout=30, **options)  # type: ignore[call-overload,no-any-return]
+def run(mode: str, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(mode, *argv), capture_output=True, text=True, timeout=30, **options)
 
 
 @contextmanager
-def started(mode: str, script: str, **options: object) -> Iterator[subprocess.Popen[str]]:
+def started(mode: str, script: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
     """A session whose program has said "up" on its stdout."""
     process = subprocess.Popen(
         command(mode, "bash", "-c", script), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )  # type: ignore[call-overload]
+    )
     try:
         assert process.stdout.readline() == "up\n"
         yield process

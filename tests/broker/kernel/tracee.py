@@ -71,8 +71,8 @@ class Session:
 
     def ending(self) -> tuple[str, Any]:
         """("returned", value) or ("raised", text) of the function, ("ended", wait status) if it did neither."""
-        message = self._answers.recv(1 << 20)
-        return pickle.loads(message)  # type: ignore[no-any-return]
+        ending: tuple[str, Any] = pickle.loads(self._answers.recv(1 << 20))
+        return ending
 
     def close(self) -> None:
         try:

@@ -36,7 +36,7 @@ class Server:
         """The URL of an empty one, made with the options of CREATE DATABASE."""
         name = f"drive_{os.urandom(6).hex()}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} {options}")  # type: ignore[arg-type]
+            connection.execute(f"CREATE DATABASE {name} {options}")  # type: ignore[arg-type]  # wants a literal
         return self.url(name)
 
     def stop(self) -> None:

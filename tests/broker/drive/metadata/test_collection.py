@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, insert, select, update
@@ -103,7 +105,7 @@ def test_what_is_condemned_cannot_come_back(with_new_store: WithStore) -> None:
         await store.database.write(later, GRACE + 1)
 
         class Committing(Blobs):
-            async def delete(self, names: list[BlobName]) -> None:  # type: ignore[override]
+            async def delete(self, names: Sequence[BlobName]) -> None:
                 await refused(Malformed, alice.commit(PutNode(following(file), [chunk])))
                 await super().delete(names)
 

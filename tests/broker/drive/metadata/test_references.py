@@ -14,7 +14,7 @@ from broker.drive.metadata.announced import ABANDONED_SECONDS
 from broker.drive.metadata.protocol import PutNode
 from broker.drive.metadata.schema import chunks
 from broker.drive.metadata.store import SqlStore, open_store
-from broker.drive.records import Right
+from broker.drive.records import Chunk, Right
 from tests.broker.drive.metadata.helpers import (
     WithStore,
     entry,
@@ -27,8 +27,8 @@ from tests.broker.drive.metadata.helpers import (
 )
 
 
-def by_id(*chunks: object) -> list[object]:
-    return sorted(chunks, key=lambda chunk: chunk.id)  # type: ignore[attr-defined]
+def by_id(*chunks: Chunk) -> list[Chunk]:
+    return sorted(chunks, key=lambda chunk: chunk.id)
 
 
 def test_a_node_refers_to_what_was_announced(with_store: WithStore) -> None:

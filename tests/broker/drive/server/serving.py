@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import uvicorn
 
@@ -37,7 +38,7 @@ class Served:
 
 @asynccontextmanager
 async def served(
-    metadata: str, blobs: str | BlobStore, *, invitation: bool = False, links: bool = False, **limits: float
+    metadata: str, blobs: str | BlobStore, *, invitation: bool = False, links: bool = False, **limits: Any
 ) -> AsyncIterator[Served]:
     """On a free port of the loopback, on the test's own loop."""
     (port,) = free_ports(1)
@@ -45,7 +46,7 @@ async def served(
     store = await open_store(metadata, create=True, terms=Terms(url, invitation))
     kept = open_blobs(blobs) if isinstance(blobs, str) else blobs
     linked = kept if links else None
-    serving = Serving(url, invitation, linked, Limits(**limits))  # type: ignore[arg-type]
+    serving = Serving(url, invitation, linked, Limits(**limits))
     async with listening(store, kept, serving, port):
         yield Served(url, store, kept)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from dataclasses import replace
 
 import httpx
@@ -157,7 +158,9 @@ def test_the_database_has_no_token(metadata_url: str, blobs_url: str) -> None:
             alice = await person(server.url)
             secrets = [await token_of(alice), await server.metadata.accounts.invite()]
             with server.metadata.database.engine.connect() as connection:
-                dump = "\n".join(connection.connection.driver_connection.iterdump())  # type: ignore[union-attr]
+                driver = connection.connection.driver_connection
+                assert isinstance(driver, sqlite3.Connection)
+                dump = "\n".join(driver.iterdump())
             assert "tokens" in dump
             for secret in secrets:
                 assert secret not in dump and secret.encode().hex() not in dump.lower()
