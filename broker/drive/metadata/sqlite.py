@@ -7,10 +7,10 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 
+from broker import wal
 from broker.drive.errors import Unusable
 from broker.drive.metadata import clock
 from broker.drive.metadata.mode import Mode
@@ -21,7 +21,6 @@ _BUSY = 30.0
 _LOG = 200
 """Transactions after which the log is copied into the database. One of a new file writes about fifteen pages."""
 _PRAGMAS = (
-    "journal_mode = WAL",
     "foreign_keys = ON",
     "synchronous = NORMAL",
     "cache_size = -16384",
@@ -44,7 +43,7 @@ def make_engine(url: URL, busy: float = _BUSY, *, create: bool = False) -> Engin
         pool_size=THREADS + 1,
         pool_use_lifo=True,
     )
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", lambda connection, record: _prepare(connection, busy))
     return engine
 
 
@@ -67,9 +66,10 @@ def _require(path: str, create: bool) -> None:
         raise Unusable(f"{path}: {os.strerror(errno.EACCES)}")
 
 
-def _prepare(connection: sqlite3.Connection, record: Any) -> None:
+def _prepare(connection: sqlite3.Connection, busy: float) -> None:
     connection.isolation_level = None  # BEGIN is ours: the driver's own comes late, and never IMMEDIATE
     clock.provide(connection)
+    wal.switch_on(connection, busy)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
 

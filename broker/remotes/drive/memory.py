@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
 
+from broker import wal
 from broker.drive.errors import Unusable
 from broker.drive.records import Entry, Node, NodeId, Token
 
@@ -28,6 +29,8 @@ _RAISE = """
 INSERT INTO seen VALUES (?, ?)
 ON CONFLICT (thing) DO UPDATE SET version = excluded.version WHERE excluded.version > seen.version
 """
+_PATIENCE = 60.0
+"""Seconds that another session's lock is waited for."""
 _TOGETHER = 500
 _KEPT = 200_000
 """Versions that are held in memory; beyond it all are read from the disk again."""
@@ -183,9 +186,9 @@ def forget(path: str) -> bool:
 def _open(path: str) -> sqlite3.Connection:
     os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
     with _usable(path):
-        database = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        database = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            wal.switch_on(database, _PATIENCE)
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(_SCHEMA)
         except BaseException:
