@@ -33,6 +33,7 @@ LEVELS = [
         "broker.telling",
         "broker.tables",
         "broker.messages",
+        "broker.wal",
     },
 ]
 """Each may import from its own level only itself, and from those below."""
