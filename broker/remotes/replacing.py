@@ -75,10 +75,8 @@ class Replacer:
         if old is not None and old.st_nlink > 1:
             return self._overwrite(target, source, changes, durable, step, patient)
         with ExitStack() as stack:
-            with _held(self._last_step, patient):
-                before = os.stat(way_to(target.folder))
+            with _held(self._last_step, patient), _keeping_times(target.folder):
                 made = stack.enter_context(_temporary(target.folder, old))
-                ours = os.stat(way_to(target.folder)).st_mtime_ns
             if made is None:
                 return self._overwrite(target, source, changes, durable, step, patient)
             name, node = made
@@ -92,10 +90,8 @@ class Replacer:
                 if target.base is None:
                     move_to_free_name(target.folder, name, target.folder, target.name)
                 else:
-                    alone = os.stat(way_to(target.folder)).st_mtime_ns == ours
-                    os.rename(name, target.name, src_dir_fd=target.folder, dst_dir_fd=target.folder)
-                    if alone:
-                        _put_back_times(target.folder, before)
+                    with _keeping_times(target.folder):
+                        os.rename(name, target.name, src_dir_fd=target.folder, dst_dir_fd=target.folder)
             if durable:
                 sync_folder(target.folder)
             return attributes_of(os.fstat(node))
@@ -169,8 +165,14 @@ def _lock(file: int, attempts: int) -> bool:
     return False
 
 
-def _put_back_times(folder: int, before: os.stat_result) -> None:
-    """Writing to a file that exists does not change its folder's times; the temporary name and the rename did."""
+@contextmanager
+def _keeping_times(folder: int) -> Iterator[None]:
+    """Writing to a file that exists does not change its folder's times; a temporary name and a rename do.
+
+    They are put back after each, so that what others change in between keeps its time.
+    """
+    before = os.stat(way_to(folder))
+    yield
     with suppress(PermissionError):
         os.utime(way_to(folder), ns=(before.st_atime_ns, before.st_mtime_ns))
 
@@ -194,7 +196,7 @@ def _temporary(folder: int, old: os.stat_result | None) -> Iterator[tuple[bytes,
             os.unlink(name, dir_fd=folder)
             yield None
     except BaseException:
-        with suppress(OSError):
+        with suppress(OSError), _keeping_times(folder):
             os.unlink(name, dir_fd=folder)
         raise
     finally:

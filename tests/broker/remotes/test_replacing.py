@@ -22,6 +22,8 @@ from broker.settings import RemoteSettings
 
 from .helpers import NOTHING, content_of, names_in, put, replaced, source
 
+LONG_AGO = 1_000_000_000 * 10**9
+
 
 async def test_a_cancelled_write_keeps_its_source(
     file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
@@ -102,6 +104,29 @@ async def test_two_brokers_replace_one_version(
     results = await asyncio.gather(*writes, return_exceptions=True)
     await other.close()
     assert sorted(type(result).__name__ for result in results) == ["Attributes", "VersionChanged"]
+
+
+async def test_two_writes_in_one_folder_leave_its_times(
+    file_remote: FileRemote, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither takes the other's temporary name for a change of somebody else; what is one keeps its time."""
+    (share / "d").mkdir()
+    files = {name: await put(file_remote, b"d/" + name, b"old") for name in (b"f", b"g")}
+    together, copy, theirs = threading.Barrier(2), copying.copy, LONG_AGO // 2
+
+    def slow(file: int, destination: int, step: Step) -> None:
+        copy(file, destination, step)
+        if together.wait(10) == 0 and disturbed:
+            os.utime(share / "d", ns=(theirs, theirs))
+        together.wait(10)
+
+    monkeypatch.setattr(FileRemote, "_at_once", False)
+    monkeypatch.setattr(replacing, "copy", slow)
+    for disturbed in (False, True):
+        os.utime(share / "d", ns=(LONG_AGO, LONG_AGO))
+        writes = (replaced(file_remote, b"d/" + name, b"new", made) for name, made in files.items())
+        files = dict(zip(files, await asyncio.gather(*writes), strict=True))
+        assert os.stat(share / "d").st_mtime_ns == (theirs if disturbed else LONG_AGO)
 
 
 async def test_a_lock_of_somebody_else_holds_up_no_write(file_remote: FileRemote, share: Path) -> None:
