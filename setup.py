@@ -60,7 +60,7 @@ EXTENSIONS = [
         KERNEL,
         "lane",
         *("notification", "asking", "tracee", "caller", "prefixes", "links", "scripts", "elf", "signals"),
-        *("warm", "judge", "answers", "deferred", "lane", "threads"),
+        *("warm", "witness", "judge", "locate", "answers", "spared", "lane", "threads"),
     ),
     extension(MIRROR, "making", "place"),
 ]

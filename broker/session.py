@@ -89,7 +89,8 @@ async def mirrors_of(
             mirrors[number] = mirror
             eviction.add(mirror_directory(settings, mount), mirror.store)
             if warm is not None:
-                warm.drive(number, mount.prefix, mirror.tree.root, mirror.tree.root_fd, *mirror.counters)
+                tree, witness = mirror.tree, mirror.remote.witness
+                warm.drive(number, mount.prefix, tree.root, tree.root_fd, *mirror.counters, witness)
                 stack.callback(warm.close)
         stack.push_async_callback(eviction.close)
         eviction.start()

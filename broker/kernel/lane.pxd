@@ -67,7 +67,9 @@ cdef extern from "src/warm.h":
         const char *shared
         const char *seen
         size_t shared_size
+        int witness
     struct warm:
+        uint64_t seed
         drive drives[64]
     struct shown:
         bint has_nlink
@@ -84,6 +86,10 @@ cdef extern from "src/warm.h":
     void warm_forget_names(warm *owner, size_t number)
     void warm_node(warm *owner, size_t number, uint64_t inode, const shown *node)
     void warm_forget_nodes(warm *owner, size_t number)
+    void warm_complete(warm *owner, size_t number, uint64_t inode, uint64_t version, uint64_t until)
+
+cdef extern from "src/witness.h":
+    uint64_t version_text_key(uint64_t seed, const char *version, size_t length)
 
 cdef extern from "src/judge.h":
     struct court:

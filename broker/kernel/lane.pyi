@@ -26,10 +26,19 @@ class Warm:
     def __init__(self, count: int) -> None:
         """For mounts 0 to `count` - 1."""
 
-    def drive(self, number: int, prefix: bytes, root: bytes, root_fd: int, shared: mmap, seen: bytearray) -> None:
+    def drive(
+        self,
+        number: int,
+        prefix: bytes,
+        root: bytes,
+        root_fd: int,
+        shared: mmap,
+        seen: bytearray,
+        witness: int | None = None,
+    ) -> None:
         """What a mount is: its prefix, and the real path and a descriptor of its mirror's tree.
 
-        Nodes count only while `shared` begins with what is in `seen`.
+        Nodes count only while `shared` begins with what is in `seen`. `witness` is that of its remote.
         """
 
     def of(self, number: int) -> WarmDrive: ...
@@ -45,6 +54,7 @@ class WarmDrive:
     def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int, dirty: bool) -> None: ...
     def forget_node(self, ino: int) -> None: ...
     def forget_nodes(self) -> None: ...
+    def complete(self, ino: int, version: str, until: float) -> None: ...
 
 class Lane:
     def __init__(

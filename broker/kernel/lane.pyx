@@ -98,7 +98,7 @@ cdef class Warm:
         if self.native != NULL:
             warm_free(self.native)
 
-    def drive(self, size_t number, bytes prefix, bytes root, int root_fd, shared, seen):
+    def drive(self, size_t number, bytes prefix, bytes root, int root_fd, shared, seen, witness=None):
         if number >= self.count:
             raise IndexError(number)
         cdef const unsigned char[::1] theirs = shared
@@ -108,6 +108,7 @@ cdef class Warm:
         copy_text(&target.root, root)
         target.scheme = prefix.endswith(b":")
         target.root_fd = root_fd
+        target.witness = -1 if witness is None else witness
         target.shared_size = len(known)
         target.seen = <const char *>&known[0]
         target.shared = <const char *>&theirs[0]
@@ -155,6 +156,11 @@ cdef class WarmDrive:
 
     def forget_nodes(self):
         warm_forget_nodes(self.owner.native, self.number)
+
+    def complete(self, uint64_t ino, str version, double until):
+        cdef bytes text = version.encode()
+        cdef uint64_t key = version_text_key(self.owner.native.seed, text, len(text))
+        warm_complete(self.owner.native, self.number, ino, key, <uint64_t>(until * 1e9))
 
 
 cdef class Lane:

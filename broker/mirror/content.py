@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -17,11 +18,14 @@ from broker.mirror.nodes import reopen
 from broker.mirror.records import Record
 from broker.mirror.shared import Locks
 from broker.mirror.threads import SMALL, briefly
+from broker.mirror.vouching import Vouch
 from broker.remotes.paths import Path
 from broker.remotes.protocol import BadAnswer, NotFound, Remote, Step, VersionChanged, unseen
 
 _HOLE = bytes(64 << 10)
 """Runs of zeros of this length stay holes."""
+_OPENED_BY_OTHERS = 10.0
+"""Seconds for which those who answer for the mirror may open a file: so much too early may its last use be noted."""
 _FULL = errno.ENOSPC, errno.EDQUOT
 
 Tell = Callable[[Path, str], None]
@@ -78,7 +82,7 @@ class Content:
     """The content of the regular files of one mirror."""
 
     def __init__(
-        self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress, tell: Tell, room: Room
+        self, remote: Remote, ledger: Ledger, locks: Locks, progress: Progress, tell: Tell, room: Room, vouch: Vouch
     ) -> None:
         self._remote = remote
         self._ledger = ledger
@@ -86,6 +90,7 @@ class Content:
         self._progress = progress
         self._tell = tell
         self._room = room
+        self._vouch = None if remote.witness is None else vouch
 
     async def require(self, path: Path, file: int) -> Record:
         """Have the whole content behind `file`, a descriptor of the mirror's node at `path`; what is on record.
@@ -99,6 +104,8 @@ class Content:
         if record is None:
             raise Stale
         if record.hydrated and not _is_hollow(status, record):
+            if self._vouch and not record.dirty:
+                self._vouch.complete(ino, record.version, time.monotonic() + _OPENED_BY_OTHERS)
             return record
         async with self._locks.node(ino):
             record = await self._ledger.get(ino)

@@ -66,7 +66,7 @@ class Mirror:
         placing = Placing(self.tree, self._ledger, twins)
         trust = Trust(ttl, vouch)
         self._lookup = Lookup(remote, self.tree, self._ledger, self._locks, self._generation, trust, placing, twins)
-        self._content = Content(remote, self._ledger, self._locks, progress, tell, room)
+        self._content = Content(remote, self._ledger, self._locks, progress, tell, room, vouch)
         self._usage = Usage(ledger)
         self._names = Names(remote, self.tree, self._ledger, self._lookup, twins)
         self._others = Others(remote, self._lookup, twins)

@@ -7,6 +7,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from broker.remotes.paths import Path
+from broker.remotes.protocol import Version
 
 
 class Shown(Struct, frozen=True, gc=False):
@@ -43,6 +44,11 @@ class Vouch(Protocol):
 
     def forget_nodes(self) -> None: ...
 
+    def complete(self, ino: int, version: Version, until: float) -> None:
+        """Until then the clean file has the whole content of the version: to open it for reading it is enough to know
+        that the remote is still at that. Whatever is said of the node takes it back."""
+        ...
+
 
 class NoVouch:
     """Nobody answers for the mirror."""
@@ -58,3 +64,5 @@ class NoVouch:
     def forget_node(self, ino: int) -> None: ...
 
     def forget_nodes(self) -> None: ...
+
+    def complete(self, ino: int, version: Version, until: float) -> None: ...

@@ -21,6 +21,10 @@ class Around:
     def capabilities(self) -> Capabilities:
         return self._remote.capabilities
 
+    @property
+    def witness(self) -> int | None:
+        return self._remote.witness
+
     async def _pass(self, path: Path, work: Coroutine[Any, Any, _T]) -> _T:
         return await work
 

@@ -51,6 +51,10 @@ class FileRemote:
         return self._capabilities
 
     @property
+    def witness(self) -> int | None:
+        return self._tree.root if self._prompt else None
+
+    @property
     def _at_once(self) -> bool:
         return self._prompt and not self._closed
 

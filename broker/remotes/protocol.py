@@ -206,6 +206,12 @@ class Remote(Protocol):
     @property
     def capabilities(self) -> Capabilities: ...
 
+    @property
+    def witness(self) -> int | None:
+        """A descriptor of a folder that shows at any moment what the remote has, and never hangs: what is at a path
+        there is at the version `nodes.version_of`. None if there is no such folder, and only `stat` tells."""
+        ...
+
     async def stat(self, path: Path) -> Attributes:
         """What is at `path`, as lstat(2) would say."""
         ...

@@ -1,31 +1,21 @@
 #define _GNU_SOURCE
 #include "answers.h"
 
+#include "locate.h"
 #include "notification.h"
-#include "warm.h"
+#include "witness.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
-#include <linux/openat2.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { STATX_SYNC_TYPE = 0x6000, NO_AUTOMOUNT = 0x800 };
+enum { STATX_SYNC_TYPE = 0x6000, NO_AUTOMOUNT = 0x800, LARGE_FILE = 0100000 };
 
-struct place { /* a normal path on a drive, relative to its root; not the root itself */
-    size_t drive;
-    const char *path;
-    size_t length;
-};
-
-struct base { /* the folder that a relative path begins in */
-    long length; /* 0 for an absolute path */
-    char path[PATH_LIMIT];
-};
+/* What a file may be opened with that is only read; openat(2) adds LARGE_FILE by itself, openat2(2) does not. */
+static const int READING = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | LARGE_FILE;
 
 struct request {
     bool follow;
@@ -33,85 +23,11 @@ struct request {
     unsigned mask;
 };
 
-/* What the kernel puts behind the path of a file without a name (d_path in fs/d_path.c). */
-static const char DELETED[] = " (deleted)";
-
 /* What is written into the tracee. */
 union status {
     struct stat stat;
     struct statx statx;
 };
-
-static bool is_below(struct text folder, const struct normal *normal)
-{
-    return normal->length > folder.length + 1 && !memcmp(normal->path, folder.bytes, folder.length) &&
-           normal->path[folder.length] == '/';
-}
-
-static bool ends_in(const char *text, size_t length, const char *end, size_t size)
-{
-    return length >= size && !memcmp(text + length - size, end, size);
-}
-
-static void find_base(struct trapped *trapped, struct base *base)
-{
-    int argument = trapped->row->paths[0].dirfd;
-    int fd = argument == ABSENT ? AT_FDCWD : (int)trapped->notification.data.args[argument];
-    base->length = tracee_base(&trapped->kept, trapped->notification.pid, fd, base->path, sizeof base->path);
-}
-
-/* Whether the folder has another path by now: there the kernel would find what we did not. */
-static bool has_moved(struct trapped *trapped, const struct base *before)
-{
-    struct base base;
-    if (!before->length)
-        return false;
-    find_base(trapped, &base);
-    return base.length != before->length || memcmp(base.path, before->path, base.length);
-}
-
-/* A path of ordinary names on a drive: absolute, with a scheme, or relative to a folder in a mirror. */
-static bool locate(const struct court *court, struct trapped *trapped, struct normal *normal, struct place *place,
-                   struct base *base)
-{
-    base->length = 0;
-    const char *path = trapped->paths[0];
-    size_t length = trapped->lengths[0];
-    const struct warm *warm = court->warm;
-    if (path[length - 1] == '/' || (length > 1 && path[length - 1] == '.' && path[length - 2] == '/'))
-        return false;
-    char joined[JOINED_LIMIT];
-    const char *whole = path;
-    bool absolute = path[0] == '/';
-    for (size_t drive = 0; !absolute && drive < warm->count; drive++) {
-        struct text prefix = warm->drives[drive].prefix;
-        if (warm->drives[drive].scheme && length > prefix.length && !memcmp(path, prefix.bytes, prefix.length)) {
-            normalise(&court->prefixes, path + prefix.length, normal);
-            *place = (struct place){drive, normal->path + 1, normal->length - 1};
-            return !normal->climbs && place->length;
-        }
-    }
-    if (!absolute) {
-        find_base(trapped, base);
-        if (base->length <= 0 || base->path[0] != '/' || ends_in(base->path, base->length, DELETED, sizeof DELETED - 1))
-            return false;
-        memcpy(joined, base->path, base->length);
-        joined[base->length] = '/';
-        memcpy(joined + base->length + 1, path, length + 1);
-        whole = joined;
-    }
-    normalise(&court->prefixes, whole, normal);
-    if (normal->climbs)
-        return false;
-    for (size_t drive = 0; drive < warm->count; drive++) {
-        struct text folder = absolute ? warm->drives[drive].prefix : warm->drives[drive].root;
-        if ((!absolute || !warm->drives[drive].scheme) && is_below(folder, normal)) {
-            *place = (struct place){drive, normal->path + folder.length + 1, normal->length - folder.length - 1};
-            return true;
-        }
-    }
-    return false;
-}
 
 static bool understand(const struct trapped *trapped, struct request *request)
 {
@@ -129,12 +45,8 @@ static bool understand(const struct trapped *trapped, struct request *request)
 static int look(const struct court *court, const struct row *row, const struct request *request,
                 const struct place *place, uint64_t now, union status *status)
 {
-    struct open_how how = {
-        .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC,
-        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-    };
     struct warm *warm = court->warm;
-    int file = syscall(SYS_openat2, warm->drives[place->drive].root_fd, place->path, &how, sizeof how);
+    int file = open_beneath(warm->drives[place->drive].root_fd, place->path, O_PATH | O_NOFOLLOW);
     if (file < 0)
         return errno == ENOENT ? -ENOENT : 1;
     bool extended = row->shows == SHOWS_STATX;
@@ -164,26 +76,17 @@ static int look(const struct court *court, const struct row *row, const struct r
     return 0;
 }
 
-bool answer_warm(struct court *court, struct trapped *trapped)
+static bool answer_stat(struct court *court, struct trapped *trapped, const struct place *place,
+                        const struct base *base, uint64_t now)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     const struct row *row = trapped->row;
-    struct normal normal;
-    struct place place;
-    struct base base;
     struct request request;
     union status status;
-    struct timespec clock;
-    if (!court->warm || row->shows == SHOWS_NOTHING || notification->data.arch != AUDIT_ARCH_X86_64 ||
-        trapped->lengths[0] <= 0 || atomic_load(&court->rooted) || !understand(trapped, &request) ||
-        !locate(court, trapped, &normal, &place, &base))
+    if (!understand(trapped, &request) || !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
-    clock_gettime(CLOCK_MONOTONIC, &clock);
-    uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;
-    if (!warm_is_fresh(court->warm, place.drive, place.path, place.length, now))
-        return false;
-    int error = look(court, row, &request, &place, now, &status);
-    if (error > 0 || (error == -ENOENT && has_moved(trapped, &base)))
+    int error = look(court, row, &request, place, now, &status);
+    if (error > 0 || (error == -ENOENT && has_moved(trapped, base)))
         return false;
     if (!error) {
         size_t size = row->shows == SHOWS_STATX ? sizeof status.statx : sizeof status.stat;
@@ -195,4 +98,71 @@ bool answer_warm(struct court *court, struct trapped *trapped)
     }
     notification_send(court->listener, notification->id, 0, error, 0);
     return true;
+}
+
+static bool stat_at(int root, const char *path, struct stat *status)
+{
+    int node = open_beneath(root, path, O_PATH | O_NOFOLLOW);
+    if (node < 0)
+        return false;
+    bool known = !fstat(node, status);
+    close(node);
+    return known;
+}
+
+/* The mirror's file, if its whole content is there and is what the remote has now; -1 where only the broker can tell.
+ * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
+ * has a lease on it meanwhile, for whose end the broker waits. */
+static int open_complete(struct warm *warm, const struct place *place, uint64_t now, int flags)
+{
+    const struct drive *drive = &warm->drives[place->drive];
+    struct stat looked, opened, theirs;
+    if (drive->witness < 0 || !stat_at(drive->root_fd, place->path, &looked) || !S_ISREG(looked.st_mode))
+        return -1;
+    int file = open_beneath(drive->root_fd, place->path, flags | O_NONBLOCK);
+    if (file < 0)
+        return -1;
+    if (!fstat(file, &opened) && opened.st_ino == looked.st_ino && stat_at(drive->witness, place->path, &theirs) &&
+        warm_is_complete(warm, place->drive, opened.st_ino, version_key(warm->seed, &theirs), now) &&
+        (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
+        return file;
+    close(file);
+    return -1;
+}
+
+static bool answer_open(struct court *court, struct trapped *trapped, const struct place *place,
+                        const struct base *base, uint64_t now)
+{
+    const struct seccomp_notif *notification = &trapped->notification;
+    const struct row *row = trapped->row;
+    int flags = (int)notification->data.args[row->flags_argument];
+    if (row->follows != FOLLOWS_UNLESS || flags & ~READING)
+        return false;
+    int file = open_complete(court->warm, place, now, flags | LARGE_FILE);
+    if (file < 0)
+        return false;
+    int number = -1;
+    if (!has_moved(trapped, base))
+        number = notification_add_fd(court->listener, notification->id, file, -1, flags & O_CLOEXEC);
+    close(file); /* before the reply: locks that the program gives up must be gone */
+    if (number < 0)
+        return false;
+    notification_send(court->listener, notification->id, number, 0, 0);
+    return true;
+}
+
+bool answer_warm(struct court *court, struct trapped *trapped)
+{
+    const struct row *row = trapped->row;
+    struct normal normal;
+    struct place place;
+    struct base base;
+    struct timespec clock;
+    if (!court->warm || (row->shows == SHOWS_NOTHING && !row->opens) ||
+        trapped->notification.data.arch != AUDIT_ARCH_X86_64 || trapped->lengths[0] <= 0 ||
+        atomic_load(&court->rooted) || !locate(court, trapped, &normal, &place, &base))
+        return false;
+    clock_gettime(CLOCK_MONOTONIC, &clock);
+    uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;
+    return (row->opens ? answer_open : answer_stat)(court, trapped, &place, &base, now);
 }

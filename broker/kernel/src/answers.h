@@ -1,4 +1,4 @@
-/* The lane's own answers: stat(2) of what the broker has vouched for. */
+/* The lane's own answers: stat(2), and open(2) for reading, of what the broker has vouched for. */
 #ifndef SECCOMP_DRIVE_ANSWERS_H
 #define SECCOMP_DRIVE_ANSWERS_H
 

@@ -2,8 +2,8 @@
 #include "lane.h"
 
 #include "answers.h"
-#include "deferred.h"
 #include "notification.h"
+#include "spared.h"
 
 #include <errno.h>
 #include <linux/audit.h>
@@ -54,7 +54,7 @@ static void treat(struct worker *worker)
         return;
     }
     trapped->row = row_of(worker->lane, &trapped->notification.data);
-    if (!may_concern_a_drive(&worker->lane->court, trapped) || is_left_to_close(&worker->lane->court, trapped)) {
+    if (!may_concern_a_drive(&worker->lane->court, trapped) || kernel_suffices(&worker->lane->court, trapped)) {
         worker->counters.continued++;
         answer(worker, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
         return;

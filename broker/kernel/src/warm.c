@@ -70,6 +70,12 @@ static const struct slot *get(const struct table *table, uint64_t key)
     return slot->key && slot->first ? slot : NULL;
 }
 
+static void drop(struct table *table, uint64_t key)
+{
+    if (get(table, key))
+        find(table, key)->first = 0;
+}
+
 static uint64_t path_key(const struct warm *warm, const char *path, size_t length, int kind)
 {
     return text_key(warm->seed, path, length, kind) | 1;
@@ -97,6 +103,7 @@ void warm_free(struct warm *warm)
     for (size_t drive = 0; drive < warm->count; drive++) {
         empty(&warm->drives[drive].fresh);
         empty(&warm->drives[drive].nodes);
+        empty(&warm->drives[drive].complete);
         free((char *)warm->drives[drive].prefix.bytes);
         free((char *)warm->drives[drive].root.bytes);
     }
@@ -146,6 +153,14 @@ void warm_node(struct warm *warm, size_t drive, uint64_t inode, const struct sho
     }
     pthread_mutex_lock(&warm->mutex);
     put(&warm->drives[drive].nodes, inode_key(inode), first, blocks);
+    drop(&warm->drives[drive].complete, inode_key(inode));
+    pthread_mutex_unlock(&warm->mutex);
+}
+
+void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t until)
+{
+    pthread_mutex_lock(&warm->mutex);
+    put(&warm->drives[drive].complete, inode_key(inode), until, version);
     pthread_mutex_unlock(&warm->mutex);
 }
 
@@ -153,6 +168,7 @@ void warm_forget_nodes(struct warm *warm, size_t drive)
 {
     pthread_mutex_lock(&warm->mutex);
     empty(&warm->drives[drive].nodes);
+    empty(&warm->drives[drive].complete);
     pthread_mutex_unlock(&warm->mutex);
 }
 
@@ -183,12 +199,18 @@ bool warm_is_listed(struct warm *warm, size_t drive, const char *path, size_t le
     return listed;
 }
 
-bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *shown)
+/* What is known of a node, unless another session has changed anything since. */
+static const struct slot *current(const struct warm *warm, size_t drive, uint64_t inode)
 {
     const struct drive *owner = &warm->drives[drive];
-    pthread_mutex_lock(&warm->mutex);
     bool unchanged = owner->shared && !memcmp(owner->shared, owner->seen, owner->shared_size);
-    const struct slot *slot = unchanged ? get(&owner->nodes, inode_key(inode)) : NULL;
+    return unchanged ? get(&owner->nodes, inode_key(inode)) : NULL;
+}
+
+bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *shown)
+{
+    pthread_mutex_lock(&warm->mutex);
+    const struct slot *slot = current(warm, drive, inode);
     if (slot)
         *shown = (struct shown){
             .has_nlink = slot->first & HAS_NLINK,
@@ -200,4 +222,13 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
         };
     pthread_mutex_unlock(&warm->mutex);
     return slot;
+}
+
+bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t now)
+{
+    pthread_mutex_lock(&warm->mutex);
+    const struct slot *slot = get(&warm->drives[drive].complete, inode_key(inode));
+    bool complete = slot && slot->first > now && slot->second == version && current(warm, drive, inode);
+    pthread_mutex_unlock(&warm->mutex);
+    return complete;
 }

@@ -28,7 +28,8 @@ struct drive { /* one mount, with its mirror */
     int root_fd;
     const char *shared, *seen; /* two numbers of `shared_size` bytes: other sessions have changed nothing while equal */
     size_t shared_size;
-    struct table fresh, nodes;
+    int witness;        /* a folder that shows at any moment what the remote has, or -1 */
+    struct table fresh, nodes, complete;
 };
 
 struct warm {
@@ -62,9 +63,14 @@ void warm_forget_names(struct warm *warm, size_t drive);
 void warm_node(struct warm *warm, size_t drive, uint64_t inode, const struct shown *shown);
 void warm_forget_nodes(struct warm *warm, size_t drive);
 
+/* Until `until` the mirror has the whole content of a clean file at that version (witness.h), which may be opened for
+ * reading. Whatever is said of the node takes it back. */
+void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t until);
+
 /* Whether every name on the way of `path`, and itself, is fresh at `now`. */
 bool warm_is_fresh(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
 bool warm_is_listed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
 bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *shown);
+bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t now);
 
 #endif

@@ -51,6 +51,10 @@ class DriveRemote:
         return self._capabilities
 
     @property
+    def witness(self) -> None:
+        return None
+
+    @property
     def places(self) -> Finder:
         """For commands that do what no program can."""
         return self._find

@@ -46,6 +46,10 @@ class ViewRemote:
     def capabilities(self) -> Capabilities:
         return self._home.capabilities
 
+    @property
+    def witness(self) -> None:
+        return None
+
     async def stat(self, path: Path) -> Attributes:
         async with self._at(path) as (tree, rest):
             return await tree.stat(rest) if tree else _folder(await self._names(rest))

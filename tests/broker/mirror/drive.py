@@ -18,6 +18,7 @@ from remotes.plans import Plan
 from broker.mirror.content import Quiet, Room
 from broker.mirror.mirror import Mirror
 from broker.mirror.setid import ByChmod, Writer
+from broker.mirror.vouching import Vouch
 from broker.remotes.checking import Checked
 from broker.remotes.protocol import Changes, NotFound, Remote
 from broker.remotes.registry import open_file
@@ -179,7 +180,13 @@ class Drives:
 
     @contextlib.asynccontextmanager
     async def __call__(
-        self, *, ttl: float = FOREVER, read_only: bool = False, remote: Remote | None = None, room: Room | None = None
+        self,
+        *,
+        ttl: float = FOREVER,
+        read_only: bool = False,
+        remote: Remote | None = None,
+        room: Room | None = None,
+        vouch: Vouch | None = None,
     ) -> AsyncIterator[Drive]:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
         said: list[str] = []
@@ -196,6 +203,7 @@ class Drives:
             progress=Quiet(),
             tell=tell,
             room=room,
+            vouch=vouch,
         )
         await mirror.recovery.prepare()
         self.open += 1

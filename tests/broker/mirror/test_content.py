@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from broker.errors import errno_of
 from broker.mirror import content
 from broker.mirror.digests import CHUNK
 from broker.mirror.threads import on_thread
+from broker.mirror.vouching import NoVouch
+from broker.remotes.around import Around
 from broker.remotes.protocol import BadAnswer, Unavailable, Version
 
 from .drive import WRITE, Drives, content_of, opening, store
@@ -31,6 +34,52 @@ async def test_all_sizes_arrive(drives: Drives, memory: Memory, size: int) -> No
     await store(memory, b"f", wanted[:size])
     async with drives() as drive:
         assert await drive.read(b"f") == wanted[:size]
+
+
+class Witnessed(Around):
+    """A remote that can be asked without the broker."""
+
+    @property
+    def witness(self) -> int:
+        return 0
+
+
+class Complete(NoVouch):
+    """What may be opened without the broker, as a `Vouch` was told last."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, tuple[Version, float]] = {}
+
+    def complete(self, ino: int, version: Version, until: float) -> None:
+        self.known[ino] = version, until
+
+    def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int, dirty: bool) -> None:
+        self.known.pop(ino, None)
+
+
+async def test_what_is_complete_is_vouched_for(drives: Drives, memory: Memory) -> None:
+    """At the version that was fetched, for a while; not while it is being written, and only with a witness."""
+    await store(memory, b"f", b"content")
+    told = Complete()
+    async with drives(remote=Witnessed(memory), vouch=told) as drive:
+        await drive.read(b"f")
+        before = time.monotonic()
+        await drive.read(b"f")
+        [(ino, (version, until))] = told.known.items()
+        assert (ino, version) == ((await drive.stat(b"f")).st_ino, (await memory.stat(b"f")).version)
+        assert before < until < before + 60
+        file = await drive.open(b"f", os.O_RDWR)
+        await drive.read(b"f")
+        assert not told.known
+        os.write(file, b"new")
+        await drive.close(file)
+        await drive.flush()
+        await drive.read(b"f")
+        assert told.known[ino][0] == (await memory.stat(b"f")).version != version
+    told.known.clear()
+    async with drives(remote=memory, vouch=told) as drive:
+        await drive.read(b"f")
+        assert not told.known
 
 
 async def test_concurrent_opens_fetch_once(drives: Drives, memory: Memory, plan: Plan) -> None:

@@ -31,6 +31,11 @@ class Faulty(Around):
         super().__init__(remote)
         self._plan = plan
 
+    @property
+    def witness(self) -> None:
+        """Nobody gets by the plan."""
+        return None
+
     async def list(self, path: Path) -> AsyncIterator[Sequence[Entry]]:
         async with self._plan.passing("list", path) as passage:
             async for page in super().list(path):

@@ -42,6 +42,10 @@ class Hostile(Around):
 
     _moments = itertools.count()
 
+    @property
+    def witness(self) -> None:
+        return None
+
     async def stat(self, path: Path) -> Attributes:
         found = await super().stat(path)
         moment = next(self._moments)

@@ -65,6 +65,7 @@ class Memory:
 
     def __init__(self, capabilities: Capabilities = ALL, page: int = 1000) -> None:
         self.capabilities = capabilities
+        self.witness = None
         self.reads = 0
         self.writes = 0
         self._page = page

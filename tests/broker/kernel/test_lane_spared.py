@@ -1,4 +1,4 @@
-"""Changes of attributes that the lane leaves to the kernel, because the close of the descriptor will push them."""
+"""Calls on descriptors that the lane leaves to the kernel: an fstat, and changes that a close will push."""
 
 from __future__ import annotations
 
@@ -107,3 +107,18 @@ def test_a_file_outside_of_every_mirror(setting: Setting, tmp_path: Path) -> Non
     setting.probe.ask("opened_at", RANGE_START, str(other), os.O_WRONLY)
     setting.drive.node(other.stat().st_ino, None, None, 0o4000, True)
     assert not setting.handed_over("fchmod", RANGE_START, 0o600)
+
+
+def test_a_stat_of_an_open_file(setting: Setting) -> None:
+    """As fstat(3) makes it. Of one with set-id bits, or of which nothing is known, the broker is asked."""
+    folder = setting.probe.ask("open", setting.tree / "d", os.O_RDONLY)[0]
+    file = setting.probe.ask("open", setting.tree / "d/file", os.O_RDONLY)[0]
+    assert setting.answered("fstat", folder) == tuple((setting.tree / "d").stat())
+    assert setting.handed_over("fstat", file)
+    setting.vouch("d/file")
+    assert setting.answered("fstat", file) == tuple((setting.tree / "d/file").stat())
+    setting.drive.node((setting.tree / "d/file").stat().st_ino, None, None, 0o4000, False)
+    assert setting.handed_over("fstat", file)
+    setting.vouch("d/file")
+    (setting.tree / "d/file").unlink()
+    assert setting.answered("fstat", file)[3] == 0

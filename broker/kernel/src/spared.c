@@ -1,5 +1,5 @@
 #define _GNU_SOURCE
-#include "deferred.h"
+#include "spared.h"
 
 #include <string.h>
 #include <sys/stat.h>
@@ -43,17 +43,38 @@ static bool is_pushed(struct court *court, struct trapped *trapped, const struct
     }
 }
 
-bool is_left_to_close(struct court *court, struct trapped *trapped)
+static bool is_left_to_close(struct court *court, struct trapped *trapped)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     int fd = (int)notification->data.args[0];
     struct stat file;
     struct shown shown;
     bool writes;
-    if (!court->warm || trapped->row->sets == SETS_NOTHING || fd < RANGE_START || fd > RANGE_END)
+    if (trapped->row->sets == SETS_NOTHING || fd < RANGE_START || fd > RANGE_END)
         return false;
     int drive = drive_of(court, trapped, fd);
     return drive >= 0 && !tracee_kept_stat(&trapped->kept, notification->pid, fd, &file, &writes) && writes &&
            is_pushed(court, trapped, &file) &&
            warm_shown(court->warm, drive, file.st_ino, &shown) && shown.dirty && !shown.set_id;
+}
+
+/* What the kernel shows of an open file lacks the set-id bits that only the remote has, and nothing else. */
+static bool shows_all(struct court *court, struct trapped *trapped)
+{
+    const struct row *row = trapped->row;
+    struct stat file;
+    struct shown shown;
+    bool writes;
+    if (row->shows == SHOWS_NOTHING || trapped->lengths[0] > 0 || row->paths[0].dirfd == ABSENT)
+        return false;
+    int fd = (int)trapped->notification.data.args[row->paths[0].dirfd];
+    int drive = fd < 0 ? -1 : drive_of(court, trapped, fd);
+    if (drive < 0 || tracee_kept_stat(&trapped->kept, trapped->notification.pid, fd, &file, &writes))
+        return false;
+    return !S_ISREG(file.st_mode) || (warm_shown(court->warm, drive, file.st_ino, &shown) && !shown.set_id);
+}
+
+bool kernel_suffices(struct court *court, struct trapped *trapped)
+{
+    return court->warm && (is_left_to_close(court, trapped) || shows_all(court, trapped));
 }
