@@ -34,6 +34,7 @@ from broker.remotes.paths import Path
 from broker.remotes.protocol import BadAnswer, Remote, RemoteError
 from broker.remotes.registry import SCHEMES, Factory, databases_of, open_remote
 from broker.remotes.timing import Timed
+from broker.remotes.witness import Witness
 from broker.settings import MountSettings, Settings
 from broker.syscalls.call import Services
 from broker.syscalls.handlers import HANDLERS
@@ -89,8 +90,9 @@ async def mirrors_of(
             mirrors[number] = mirror
             eviction.add(mirror_directory(settings, mount), mirror.store)
             if warm is not None:
-                tree, witness = mirror.tree, mirror.remote.witness
-                warm.drive(number, mount.prefix, tree.root, tree.root_fd, *mirror.counters, witness)
+                tree, witness = mirror.tree, mirror.remote.witness or Witness()
+                sources = *mirror.counters, witness.folder, witness.memory
+                warm.drive(number, mount.prefix, tree.root, tree.root_fd, *sources)
                 stack.callback(warm.close)
         stack.push_async_callback(eviction.close)
         eviction.start()

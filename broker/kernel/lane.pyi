@@ -34,11 +34,13 @@ class Warm:
         root_fd: int,
         shared: mmap,
         seen: bytearray,
-        witness: int | None = None,
+        folder: int | None = None,
+        memory: memoryview | None = None,
     ) -> None:
         """What a mount is: its prefix, and the real path and a descriptor of its mirror's tree.
 
-        Nodes count only while `shared` begins with what is in `seen`. `witness` is that of its remote.
+        Nodes count only while `shared` begins with what is in `seen`. `folder` and `memory` are those of its
+        remote's witness.
         """
 
     def of(self, number: int) -> WarmDrive: ...
@@ -54,6 +56,7 @@ class WarmDrive:
     def node(self, ino: int, nlink: int | None, blocks: int | None, set_id: int, dirty: bool) -> None: ...
     def forget_node(self, ino: int) -> None: ...
     def forget_nodes(self) -> None: ...
+    def witnessed(self, path: bytes, ino: int, state: bytes) -> None: ...
     def complete(self, ino: int, version: str, until: float) -> None: ...
 
 class Lane:

@@ -98,7 +98,7 @@ cdef class Warm:
         if self.native != NULL:
             warm_free(self.native)
 
-    def drive(self, size_t number, bytes prefix, bytes root, int root_fd, shared, seen, witness=None):
+    def drive(self, size_t number, bytes prefix, bytes root, int root_fd, shared, seen, folder=None, memory=None):
         if number >= self.count:
             raise IndexError(number)
         cdef const unsigned char[::1] theirs = shared
@@ -108,7 +108,13 @@ cdef class Warm:
         copy_text(&target.root, root)
         target.scheme = prefix.endswith(b":")
         target.root_fd = root_fd
-        target.witness = -1 if witness is None else witness
+        target.folder = -1 if folder is None else folder
+        cdef const unsigned char[::1] witness
+        if memory is not None:
+            witness = memory
+            target.state = <const char *>&witness[0]
+            target.state_size = len(witness)
+            self.buffers.append(witness)
         target.shared_size = len(known)
         target.seen = <const char *>&known[0]
         target.shared = <const char *>&theirs[0]
@@ -156,6 +162,10 @@ cdef class WarmDrive:
 
     def forget_nodes(self):
         warm_forget_nodes(self.owner.native, self.number)
+
+    def witnessed(self, bytes path, uint64_t ino, bytes state):
+        cdef uint64_t key = state_key(self.owner.native.seed, ino, state, len(state))
+        warm_witnessed(self.owner.native, self.number, path, len(path), key)
 
     def complete(self, uint64_t ino, str version, double until):
         cdef bytes text = version.encode()

@@ -142,3 +142,12 @@ def end_without_memory(status: int) -> None:
 
 def filter_cookie() -> tuple[int, int]:
     """The secret (low, high) halves that make a re-run call pass the filter: drawn once, kept over fork."""
+
+class Mapping:
+    """A read-only buffer: the first `size` bytes of a file, as they are at any moment (mmap(2)).
+
+    Unlike `mmap.mmap` it makes no descriptor: to close one of a file that SQLite has open takes SQLite's locks away.
+    """
+
+    def __init__(self, file: int, size: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -4,12 +4,15 @@ import errno as _errno
 import os
 from typing import NamedTuple
 
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport (
+    PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+)
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.errno cimport errno
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap
 from posix.types cimport pid_t
 
 
@@ -339,3 +342,21 @@ def filter_cookie():
     while not (_cookie[0] and _cookie[1]):
         last(syscall(SYS_getrandom, _cookie, sizeof(_cookie), 0))
     return _cookie[0], _cookie[1]
+
+
+cdef class Mapping:
+    cdef void *address
+    cdef size_t size
+
+    def __cinit__(self, int file, size_t size):
+        self.address = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0)
+        self.size = size
+        if self.address == MAP_FAILED:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self.address != MAP_FAILED:
+            munmap(self.address, self.size)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        PyBuffer_FillInfo(view, self, self.address, self.size, True, flags)

@@ -46,6 +46,7 @@ class Lookup:
         self._locks = locks
         self._generation = generation
         self._trust = trust
+        self._witness = remote.witness
         self._running: dict[tuple[str, Path], asyncio.Future[bool]] = {}
         self._holding = Holding(tree, ledger, locks)
         self._agreeing = Agreeing(remote, tree, ledger, locks, generation, trust, placing, twins, self._holding)
@@ -183,6 +184,7 @@ class Lookup:
         return self._locks.are_held(*folders_above(path))
 
     async def _validate(self, path: Path) -> None:
+        state = self._witness.state if self._witness else b""
         started = time.monotonic()
         attributes, token = await self._agreeing.ask(path)
         if attributes is None and self._tree.lstat(path) is not None:
@@ -190,3 +192,5 @@ class Lookup:
             attributes, token = await self._agreeing.ask(path)
         await self._agreeing.agree(path, attributes, token)
         self._trust.name(path, started)
+        if state and (status := self._tree.lstat(path)) is not None:
+            self._trust.witnessed(path, status.st_ino, state)

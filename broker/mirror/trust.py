@@ -50,6 +50,10 @@ class Trust:
         self._names[path] = at
         self._vouch.name(path, at + self.ttl)
 
+    def witnessed(self, path: Path, ino: int, state: bytes) -> None:
+        """The remote had that node there when its witness was in that state."""
+        self._vouch.witnessed(path, ino, state)
+
     def listing(self, path: Path, at: float, took: float = 0.0) -> None:
         """The folder was listed, in `took` seconds. It counts as long as that, if that is more than the ttl: who goes
         through a large folder would have it listed over and over."""

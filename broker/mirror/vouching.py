@@ -49,6 +49,10 @@ class Vouch(Protocol):
         that the remote is still at that. Whatever is said of the node takes it back."""
         ...
 
+    def witnessed(self, path: Path, ino: int, state: bytes) -> None:
+        """The remote had this node at `path` when its witness was in that state (`Witness.memory`)."""
+        ...
+
 
 class NoVouch:
     """Nobody answers for the mirror."""
@@ -66,3 +70,5 @@ class NoVouch:
     def forget_nodes(self) -> None: ...
 
     def complete(self, ino: int, version: Version, until: float) -> None: ...
+
+    def witnessed(self, path: Path, ino: int, state: bytes) -> None: ...

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from broker.remotes.paths import Path
 from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Remote, Space, Step, Version, unseen
+from broker.remotes.witness import Witness
 
 _T = TypeVar("_T")
 
@@ -22,7 +23,7 @@ class Around:
         return self._remote.capabilities
 
     @property
-    def witness(self) -> int | None:
+    def witness(self) -> Witness | None:
         return self._remote.witness
 
     async def _pass(self, path: Path, work: Coroutine[Any, Any, _T]) -> _T:

@@ -22,6 +22,7 @@ from broker.remotes.paths import Path
 from broker.remotes.protocol import Attributes, Capabilities, Changes, Entry, Space, Step, Version, unseen
 from broker.remotes.roots import Root
 from broker.remotes.tree import Tree
+from broker.remotes.witness import Witness
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -51,8 +52,8 @@ class FileRemote:
         return self._capabilities
 
     @property
-    def witness(self) -> int | None:
-        return self._tree.root if self._prompt else None
+    def witness(self) -> Witness | None:
+        return Witness(folder=self._tree.root) if self._prompt else None
 
     @property
     def _at_once(self) -> bool:

@@ -13,6 +13,7 @@ from typing import NewType, Protocol
 from msgspec import Struct
 
 from broker.remotes.paths import Path
+from broker.remotes.witness import Witness
 
 Version = NewType("Version", str)
 """Opaque; differs whenever the content or the attributes of a node may have changed."""
@@ -207,9 +208,8 @@ class Remote(Protocol):
     def capabilities(self) -> Capabilities: ...
 
     @property
-    def witness(self) -> int | None:
-        """A descriptor of a folder that shows at any moment what the remote has, and never hangs: what is at a path
-        there is at the version `nodes.version_of`. None if there is no such folder, and only `stat` tells."""
+    def witness(self) -> Witness | None:
+        """None where only `stat` tells what the remote has by now."""
         ...
 
     async def stat(self, path: Path) -> Attributes:

@@ -10,7 +10,7 @@ import pytest
 from .conftest import SOURCES
 from .consistency import Event, violations
 from .machines import Machines, Session
-from .sources.registers import content, number_of, registers_of
+from .sources.registers import registers_of
 
 pytestmark = pytest.mark.usefixtures("drive_only")
 
@@ -22,17 +22,21 @@ WORKERS = [f"{session}-{count}" for session in SESSIONS for count in "12"]
 REGISTERS = [register for worker in WORKERS for register in registers_of(worker)]
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["share", "encrypted"])
 def test_close_to_open(machines: Machines) -> None:
     """Who opens after a close that has returned sees that content or a later one, whole, wherever he is."""
-    for register in REGISTERS:
-        (machines.share / register).write_bytes(content(register, 0, 100))
+    alone(machines, "for name in REGISTERS: open(name, 'wb').write(content(name, 0, 100))")
     started = [machines.start(session[0], *working(session)) for session in SESSIONS]
     events = [event for session in started for event in events_of(session)]
     assert violations(events) == []
-    for register in REGISTERS:
-        last = max((e.number for e in events if (e.register, e.what) == (register, "write")), default=0)
-        assert number_of(register, (machines.share / register).read_bytes()) == last
-    assert not [name for name in os.listdir(machines.share) if "conflict" in name]
+    written = [(event.register, event.number) for event in events if event.what == "write"]
+    found = alone(
+        machines, "print(json.dumps({name: number_of(name, open(name, 'rb').read()) for name in REGISTERS}))"
+    )
+    assert json.loads(found) == {
+        register: max((number for name, number in written if name == register), default=0) for register in REGISTERS
+    }
+    assert "conflict" not in alone(machines, "print(os.listdir('.'))")
 
 
 def read(number: int, began: float, ended: float, machine: str = "a") -> Event:
@@ -55,6 +59,12 @@ def test_the_checker_finds(wrong: list[Event]) -> None:
     right = [read(1, 1.5, 1.6), read(0, 1.7, 1.8, "c"), read(1, 2.5, 3), read(2, 3.5, 5), read(3, 6.5, 7)]
     assert violations(writes + right) == []
     assert violations(writes + right + wrong)
+
+
+def alone(machines: Machines, script: str) -> str:
+    """What a Python program says that runs on a machine of its own when nobody else does."""
+    known = f"import json, sys\nsys.path.append({str(SOURCES)!r})\nfrom registers import content, number_of"
+    return machines.python("c", f"{known}\nREGISTERS = {REGISTERS}\n{script}").ended(0)
 
 
 def working(session: str) -> list[str]:

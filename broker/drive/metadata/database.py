@@ -58,6 +58,10 @@ class Database:
         alone = self.engine.dialect.name == "sqlite"
         self._writer = ThreadPoolExecutor(1, "metadata-writer") if alone else self._threads
 
+    def changes(self) -> memoryview | None:
+        """As `sqlite.Here.changes`, of a database whose transactions run where they are awaited."""
+        return None if self._here is None else self._here.changes()
+
     async def read(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`work(connection, ...)` on a snapshot. Raises DriveError only."""
         return await self._on_thread(Mode.READ, lambda connection: work(connection, *args, **kwargs))

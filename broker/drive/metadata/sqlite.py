@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from broker import wal
 from broker.drive.errors import Unusable
 from broker.drive.metadata import clock
+from broker.drive.metadata.changes import Changes
 from broker.drive.metadata.mode import Mode
 
 THREADS = 4
@@ -94,6 +95,16 @@ class Here:
         self._engine = make_engine(url, busy=0)
         self._connection: Connection | None = None
         self._written = 0
+        self._changes: Changes | None = None
+
+    def changes(self) -> memoryview | None:
+        """Bytes that are others after every transaction, of any process, that has changed anything; None where they
+        cannot be found. They count until `close`."""
+        if self._changes is None:
+            assert self._engine.url.database is not None
+            with contextlib.suppress(sqlite3.Error, OSError):
+                self._changes = Changes(self._engine.url.database)
+        return None if self._changes is None else self._changes.bytes
 
     @contextlib.contextmanager
     def transaction(self, mode: Mode) -> Iterator[Connection]:
@@ -127,6 +138,8 @@ class Here:
         if self._connection is not None:
             self._connection.close()
         self._engine.dispose()
+        if self._changes is not None:
+            self._changes.close()
 
 
 def _driver(connection: Connection) -> sqlite3.Connection:

@@ -110,20 +110,33 @@ static bool stat_at(int root, const char *path, struct stat *status)
     return known;
 }
 
+/* Whether the remote has what the mirror has: that version, or since it was in that state nothing has changed. */
+static bool is_the_remotes(struct warm *warm, const struct place *place, uint64_t inode, uint64_t version)
+{
+    const struct drive *drive = &warm->drives[place->drive];
+    struct stat theirs;
+    if (drive->folder >= 0)
+        return stat_at(drive->folder, place->path, &theirs) && version_key(warm->seed, &theirs) == version;
+    return drive->state && warm_is_witnessed(warm, place->drive, place->path, place->length,
+                                             state_key(warm->seed, inode, drive->state, drive->state_size));
+}
+
 /* The mirror's file, if its whole content is there and is what the remote has now; -1 where only the broker can tell.
  * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
  * has a lease on it meanwhile, for whose end the broker waits. */
 static int open_complete(struct warm *warm, const struct place *place, uint64_t now, int flags)
 {
     const struct drive *drive = &warm->drives[place->drive];
-    struct stat looked, opened, theirs;
-    if (drive->witness < 0 || !stat_at(drive->root_fd, place->path, &looked) || !S_ISREG(looked.st_mode))
+    struct stat looked, opened;
+    uint64_t version;
+    if (!stat_at(drive->root_fd, place->path, &looked) || !S_ISREG(looked.st_mode))
         return -1;
     int file = open_beneath(drive->root_fd, place->path, flags | O_NONBLOCK);
     if (file < 0)
         return -1;
-    if (!fstat(file, &opened) && opened.st_ino == looked.st_ino && stat_at(drive->witness, place->path, &theirs) &&
-        warm_is_complete(warm, place->drive, opened.st_ino, version_key(warm->seed, &theirs), now) &&
+    if (!fstat(file, &opened) && opened.st_ino == looked.st_ino &&
+        warm_is_complete(warm, place->drive, opened.st_ino, now, &version) &&
+        is_the_remotes(warm, place, opened.st_ino, version) &&
         (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
         return file;
     close(file);

@@ -104,6 +104,7 @@ void warm_free(struct warm *warm)
         empty(&warm->drives[drive].fresh);
         empty(&warm->drives[drive].nodes);
         empty(&warm->drives[drive].complete);
+        empty(&warm->drives[drive].witnessed);
         free((char *)warm->drives[drive].prefix.bytes);
         free((char *)warm->drives[drive].root.bytes);
     }
@@ -115,7 +116,7 @@ void warm_close(struct warm *warm)
 {
     pthread_mutex_lock(&warm->mutex);
     for (size_t drive = 0; drive < warm->count; drive++)
-        warm->drives[drive].shared = NULL;
+        warm->drives[drive].shared = warm->drives[drive].state = NULL;
     pthread_mutex_unlock(&warm->mutex);
 }
 
@@ -161,6 +162,13 @@ void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t ver
 {
     pthread_mutex_lock(&warm->mutex);
     put(&warm->drives[drive].complete, inode_key(inode), until, version);
+    pthread_mutex_unlock(&warm->mutex);
+}
+
+void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key)
+{
+    pthread_mutex_lock(&warm->mutex);
+    put(&warm->drives[drive].witnessed, path_key(warm, path, length, NAME), key, 0);
     pthread_mutex_unlock(&warm->mutex);
 }
 
@@ -224,11 +232,21 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
     return slot;
 }
 
-bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t now)
+bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t now, uint64_t *version)
 {
     pthread_mutex_lock(&warm->mutex);
     const struct slot *slot = get(&warm->drives[drive].complete, inode_key(inode));
-    bool complete = slot && slot->first > now && slot->second == version && current(warm, drive, inode);
+    bool complete = slot && slot->first > now && current(warm, drive, inode);
+    *version = complete ? slot->second : 0;
     pthread_mutex_unlock(&warm->mutex);
     return complete;
+}
+
+bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key)
+{
+    pthread_mutex_lock(&warm->mutex);
+    const struct slot *slot = get(&warm->drives[drive].witnessed, path_key(warm, path, length, NAME));
+    bool witnessed = slot && slot->first == key;
+    pthread_mutex_unlock(&warm->mutex);
+    return witnessed;
 }

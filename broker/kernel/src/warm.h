@@ -28,8 +28,10 @@ struct drive { /* one mount, with its mirror */
     int root_fd;
     const char *shared, *seen; /* two numbers of `shared_size` bytes: other sessions have changed nothing while equal */
     size_t shared_size;
-    int witness;        /* a folder that shows at any moment what the remote has, or -1 */
-    struct table fresh, nodes, complete;
+    int folder;         /* the remote's witness: a folder that shows at any moment what it has, or -1, */
+    const char *state;  /* or bytes that are others after every change of it, or NULL */
+    size_t state_size;
+    struct table fresh, nodes, complete, witnessed;
 };
 
 struct warm {
@@ -67,10 +69,16 @@ void warm_forget_nodes(struct warm *warm, size_t drive);
  * reading. Whatever is said of the node takes it back. */
 void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t until);
 
+/* The remote had a node at `path` when its witness was in the state of that key (witness.h), which is the node's, too. */
+void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
+
 /* Whether every name on the way of `path`, and itself, is fresh at `now`. */
 bool warm_is_fresh(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
 bool warm_is_listed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
 bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *shown);
-bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t now);
+
+/* The version that the whole content of a clean file is of; false if it cannot be told. */
+bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t now, uint64_t *version);
+bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { VERSION = 3 }; /* beside the kinds of warm.c */
+enum { VERSION = 3, STATE = 4 }; /* beside the kinds of warm.c */
 
 /* st_mtime_ns of os.stat_result, which is unbounded. */
 static bool nanoseconds(struct timespec moment, int64_t *all)
@@ -28,4 +28,9 @@ uint64_t version_key(uint64_t seed, const struct stat *status)
 uint64_t version_text_key(uint64_t seed, const char *version, size_t length)
 {
     return text_key(seed, version, length, VERSION) | 1;
+}
+
+uint64_t state_key(uint64_t seed, uint64_t inode, const char *state, size_t size)
+{
+    return text_key(seed ^ inode * 0x9e3779b97f4a7c15ULL, state, size, STATE) | 1;
 }

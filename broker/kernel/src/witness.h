@@ -1,4 +1,4 @@
-/* What a remote that is a folder has by now, without asking the broker. */
+/* What a remote's witness says, as keys. */
 #ifndef SECCOMP_DRIVE_WITNESS_H
 #define SECCOMP_DRIVE_WITNESS_H
 
@@ -10,5 +10,8 @@ uint64_t version_text_key(uint64_t seed, const char *version, size_t length);
 
 /* That of the version which broker.remotes.nodes.version_of gives this status; 0 for times beyond 64 bits. */
 uint64_t version_key(uint64_t seed, const struct stat *status);
+
+/* Of a node, and a state of the remote. */
+uint64_t state_key(uint64_t seed, uint64_t inode, const char *state, size_t size);
 
 #endif

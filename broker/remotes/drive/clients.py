@@ -18,6 +18,7 @@ from broker.remotes.drive.sharing import Sharing
 from broker.remotes.drive.view import ViewRemote, named
 from broker.remotes.paths import Path
 from broker.remotes.protocol import Forbidden, Remote
+from broker.remotes.witness import Witness
 
 if TYPE_CHECKING:
     from broker.drive.metadata.store import SqlStore
@@ -26,10 +27,17 @@ if TYPE_CHECKING:
 class Owning(Around):
     """A remote that closes what it stands on: the core, and what else `close` does."""
 
-    def __init__(self, remote: Remote, core: Core, close: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, remote: Remote, core: Core, close: Callable[[], Awaitable[None]], witness: Witness | None = None
+    ) -> None:
         super().__init__(remote)
         self._core = core
         self._close = close
+        self._witness = witness
+
+    @property
+    def witness(self) -> Witness | None:
+        return self._witness
 
     async def close(self) -> None:
         await self._core.close()

@@ -25,6 +25,7 @@ from broker.remotes.drive.memory import Memory
 from broker.remotes.drive.remote import DriveRemote
 from broker.remotes.drive.roots import home_of
 from broker.remotes.protocol import Capabilities, Space
+from broker.remotes.witness import Witness
 from broker.telling import tell
 
 CAPABILITIES = Capabilities(owners=True, hard_links=True, extended_attributes=True, special_files=True, holes=True)
@@ -40,15 +41,17 @@ def open_embedded(where: Embedded, environ: Mapping[str, str]) -> Client:
     store = asyncio.run(_open(where, identity))
     reserve = Reserve(where.folder)
     reserve.fill()
-    blobs, memory = open_blobs(where.blobs), Memory(where.memory)
-    core = Core(store.for_user(identity.user_id), blobs, memory, spend=reserve.spend)
+    blobs = open_blobs(where.blobs)
+    core = Core(store.for_user(identity.user_id), blobs, Memory(where.memory), spend=reserve.spend)
     root = home_of(core.walk, identity)
 
     async def room() -> Space:
         return _room(where.folder)
 
     home = DriveRemote(core, root, CAPABILITIES, room)
-    return Client(identity, core, root, home, Owning(home, core, store.close), store=store)
+    changes = store.database.changes()
+    witness = None if changes is None else Witness(memory=changes)
+    return Client(identity, core, root, home, Owning(home, core, store.close, witness), store=store)
 
 
 @contextlib.contextmanager

@@ -162,6 +162,28 @@ def test_a_remote_that_has_changed_is_asked(setting: Setting) -> None:
         assert handed_over(setting)
 
 
+def test_a_state_of_the_remote(tmp_path: Path) -> None:
+    """Where the witness is memory: of each path on its own, with the node that was there, until anything changes."""
+    memory = bytearray(100)
+    with setting_of(tmp_path, {"opened": opened}, memoryview(memory)) as setting:
+        (setting.tree / "other").hardlink_to(setting.tree / "d" / "file")
+        setting.complete("d/file")
+        ino = (setting.tree / "d/file").stat().st_ino
+        assert handed_over(setting)
+        setting.drive.witnessed(b"d/file", ino + 1, bytes(memory))
+        assert handed_over(setting)
+        setting.drive.witnessed(b"d/file", ino, bytes(memory))
+        assert not handed_over(setting)
+        assert handed_over(setting, path="/drive/other")
+        for place in (0, 99):
+            memory[place] += 1
+            assert handed_over(setting)
+            memory[place] -= 1
+        assert not handed_over(setting)
+        setting.drive.forget_node(ino)
+        assert handed_over(setting), "the content may be gone"
+
+
 @pytest.mark.parametrize("moment", [0, -1, -1_500_000_000, 10**18 + 1, 9 * 10**18])
 def test_versions_of_any_time(setting: Setting, moment: int) -> None:
     """The lane writes versions as `version_of` does, also before 1970."""

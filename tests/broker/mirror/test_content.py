@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from remotes.faults import Faulty
 from remotes.memory import ALL, Memory
 from remotes.plans import Plan
 
@@ -19,8 +20,8 @@ from broker.mirror import content
 from broker.mirror.digests import CHUNK
 from broker.mirror.threads import on_thread
 from broker.mirror.vouching import NoVouch
-from broker.remotes.around import Around
 from broker.remotes.protocol import BadAnswer, Unavailable, Version
+from broker.remotes.witness import Witness
 
 from .drive import WRITE, Drives, content_of, opening, store
 
@@ -36,12 +37,14 @@ async def test_all_sizes_arrive(drives: Drives, memory: Memory, size: int) -> No
         assert await drive.read(b"f") == wanted[:size]
 
 
-class Witnessed(Around):
+class Witnessed(Faulty):
     """A remote that can be asked without the broker."""
 
+    state = bytearray(8)
+
     @property
-    def witness(self) -> int:
-        return 0
+    def witness(self) -> Witness:
+        return Witness(folder=0, memory=memoryview(self.state))
 
 
 class Complete(NoVouch):
@@ -49,6 +52,10 @@ class Complete(NoVouch):
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[Version, float]] = {}
+        self.states: dict[bytes, tuple[int, bytes]] = {}
+
+    def witnessed(self, path: bytes, ino: int, state: bytes) -> None:
+        self.states[path] = ino, state
 
     def complete(self, ino: int, version: Version, until: float) -> None:
         self.known[ino] = version, until
@@ -57,11 +64,11 @@ class Complete(NoVouch):
         self.known.pop(ino, None)
 
 
-async def test_what_is_complete_is_vouched_for(drives: Drives, memory: Memory) -> None:
+async def test_what_is_complete_is_vouched_for(drives: Drives, memory: Memory, plan: Plan) -> None:
     """At the version that was fetched, for a while; not while it is being written, and only with a witness."""
     await store(memory, b"f", b"content")
     told = Complete()
-    async with drives(remote=Witnessed(memory), vouch=told) as drive:
+    async with drives(remote=Witnessed(memory, plan), vouch=told) as drive:
         await drive.read(b"f")
         before = time.monotonic()
         await drive.read(b"f")
@@ -80,6 +87,28 @@ async def test_what_is_complete_is_vouched_for(drives: Drives, memory: Memory) -
     async with drives(remote=memory, vouch=told) as drive:
         await drive.read(b"f")
         assert not told.known
+
+
+async def test_the_state_of_the_remote_is_that_before_it_was_asked(
+    drives: Drives, memory: Memory, plan: Plan
+) -> None:
+    """What changes while the answer is on its way may not be in it. Of what is not there nothing is said."""
+    await store(memory, b"f", b"content")
+    told, remote = Complete(), Witnessed(memory, plan)
+    async with drives(remote=remote, vouch=told) as drive:
+        await drive.walk(b"f")
+        gate = plan.hold("stat")
+        reading = asyncio.ensure_future(drive.read(b"f"))
+        await gate.reached
+        remote.state[0] += 1
+        gate.open()
+        await reading
+        assert told.states[b"f"] == ((await drive.stat(b"f")).st_ino, bytes(8))
+        await drive.read(b"f")
+        assert told.states[b"f"][1] == bytes(remote.state)
+        with pytest.raises(FileNotFoundError):
+            await drive.read(b"g")
+        assert b"g" not in told.states
 
 
 async def test_concurrent_opens_fetch_once(drives: Drives, memory: Memory, plan: Plan) -> None:

@@ -16,6 +16,7 @@ from broker.remotes.paths import Path
 from broker.remotes.protocol import Attributes, Changes, Entry, Remote, Step, Version, unseen
 from broker.remotes.registry import SCHEMES as RELEASED
 from broker.remotes.registry import Factory, open_remote
+from broker.remotes.witness import Witness
 from broker.settings import RemoteSettings
 
 from .control import Controlled
@@ -32,7 +33,7 @@ class Faulty(Around):
         self._plan = plan
 
     @property
-    def witness(self) -> None:
+    def witness(self) -> Witness | None:
         """Nobody gets by the plan."""
         return None
 
