@@ -43,12 +43,12 @@ static bool understand(const struct trapped *trapped, struct request *request)
 
 /* 0, -errno for the program, or 1 where only the broker can tell. */
 static int look(const struct court *court, const struct row *row, const struct request *request,
-                const struct place *place, uint64_t now, union status *status)
+                const struct identity *as, const struct place *place, uint64_t now, union status *status)
 {
     struct warm *warm = court->warm;
-    int file = open_beneath(warm->drives[place->drive].root_fd, place->path, O_PATH | O_NOFOLLOW);
+    int file = open_beneath(as, warm->drives[place->drive].root_fd, place->path, O_PATH | O_NOFOLLOW);
     if (file < 0)
-        return errno == ENOENT ? -ENOENT : 1;
+        return file == -ENOENT ? -ENOENT : 1;
     bool extended = row->shows == SHOWS_STATX;
     int failed = extended
         ? statx(file, "", (request->flags & STATX_SYNC_TYPE) | AT_EMPTY_PATH, request->mask | STATX_TYPE | STATX_INO, &status->statx)
@@ -76,8 +76,8 @@ static int look(const struct court *court, const struct row *row, const struct r
     return 0;
 }
 
-static bool answer_stat(struct court *court, struct trapped *trapped, const struct place *place,
-                        const struct base *base, uint64_t now)
+static bool answer_stat(struct court *court, struct trapped *trapped, const struct identity *as,
+                        const struct place *place, const struct base *base, uint64_t now)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     const struct row *row = trapped->row;
@@ -85,7 +85,7 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
     union status status;
     if (!understand(trapped, &request) || !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
-    int error = look(court, row, &request, place, now, &status);
+    int error = look(court, row, &request, as, place, now, &status);
     if (error > 0 || (error == -ENOENT && has_moved(trapped, base)))
         return false;
     if (!error) {
@@ -102,7 +102,7 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
 
 static bool stat_at(int root, const char *path, struct stat *status)
 {
-    int node = open_beneath(root, path, O_PATH | O_NOFOLLOW);
+    int node = open_beneath(NULL, root, path, O_PATH | O_NOFOLLOW);
     if (node < 0)
         return false;
     bool known = !fstat(node, status);
@@ -124,14 +124,15 @@ static bool is_the_remotes(struct warm *warm, const struct place *place, uint64_
 /* The mirror's file, if its whole content is there and is what the remote has now; -1 where only the broker can tell.
  * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
  * has a lease on it meanwhile, for whose end the broker waits. */
-static int open_complete(struct warm *warm, const struct place *place, uint64_t now, int flags)
+static int open_complete(struct warm *warm, const struct identity *as, const struct place *place, uint64_t now,
+                         int flags)
 {
     const struct drive *drive = &warm->drives[place->drive];
     struct stat looked, opened;
     uint64_t version;
     if (!stat_at(drive->root_fd, place->path, &looked) || !S_ISREG(looked.st_mode))
         return -1;
-    int file = open_beneath(drive->root_fd, place->path, flags | O_NONBLOCK);
+    int file = open_beneath(as, drive->root_fd, place->path, flags | O_NONBLOCK);
     if (file < 0)
         return -1;
     if (!fstat(file, &opened) && opened.st_ino == looked.st_ino &&
@@ -143,15 +144,15 @@ static int open_complete(struct warm *warm, const struct place *place, uint64_t 
     return -1;
 }
 
-static bool answer_open(struct court *court, struct trapped *trapped, const struct place *place,
-                        const struct base *base, uint64_t now)
+static bool answer_open(struct court *court, struct trapped *trapped, const struct identity *as,
+                        const struct place *place, const struct base *base, uint64_t now)
 {
     const struct seccomp_notif *notification = &trapped->notification;
     const struct row *row = trapped->row;
     int flags = (int)notification->data.args[row->flags_argument];
     if (row->follows != FOLLOWS_UNLESS || flags & ~READING)
         return false;
-    int file = open_complete(court->warm, place, now, flags | LARGE_FILE);
+    int file = open_complete(court->warm, as, place, now, flags | LARGE_FILE);
     if (file < 0)
         return false;
     int number = -1;
@@ -175,7 +176,13 @@ bool answer_warm(struct court *court, struct trapped *trapped)
         trapped->notification.data.arch != AUDIT_ARCH_X86_64 || trapped->lengths[0] <= 0 ||
         atomic_load(&court->rooted) || !locate(court, trapped, &normal, &place, &base))
         return false;
+    const struct identity *as = NULL;
+    if (!trapped->own)
+        as = caller_identity(&court->own, &trapped->callers, trapped->notification.pid,
+                             atomic_load(&court->regroupings));
+    if ((!trapped->own && !as) || !may_come(as, &court->warm->drives[place.drive], &base))
+        return false;
     clock_gettime(CLOCK_MONOTONIC, &clock);
     uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;
-    return (row->opens ? answer_open : answer_stat)(court, trapped, &place, &base, now);
+    return (row->opens ? answer_open : answer_stat)(court, trapped, as, &place, &base, now);
 }

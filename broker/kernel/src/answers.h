@@ -4,7 +4,7 @@
 
 #include "judge.h"
 
-/* Whether the call is answered; the caller of `trapped` is known to act as we do. */
+/* Whether the call is answered. */
 bool answer_warm(struct court *court, struct trapped *trapped);
 
 #endif

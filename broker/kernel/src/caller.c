@@ -1,10 +1,13 @@
 #define _GNU_SOURCE
 #include "caller.h"
 
+#include "tracee.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -39,12 +42,26 @@ static bool acts_as_one(const struct facts *facts, unsigned uid, unsigned gid)
            facts->effective_gid == gid && facts->fs_gid == gid;
 }
 
+static bool read_capabilities(pid_t tid, struct __user_cap_data_struct data[2])
+{
+    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, tid};
+    return !syscall(SYS_capget, &header, data);
+}
+
+static bool effective_of(pid_t tid, uint64_t *capabilities)
+{
+    struct __user_cap_data_struct data[2];
+    if (!read_capabilities(tid, data))
+        return false;
+    *capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
+    return true;
+}
+
 /* The capabilities that are both permitted and effective, if they are the same. */
 static bool capabilities_of(pid_t tid, uint64_t *capabilities)
 {
-    struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, tid};
     struct __user_cap_data_struct data[2];
-    if (syscall(SYS_capget, &header, data))
+    if (!read_capabilities(tid, data))
         return false;
     *capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
     return data[0].effective == data[0].permitted && data[1].effective == data[1].permitted;
@@ -86,36 +103,70 @@ struct own own_identity(void)
     return own;
 }
 
-bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, bool moved)
+static void let_go(struct caller *caller)
 {
-    if (!own->comparable)
-        return false;
+    if (caller->tid)
+        close(caller->file);
+    free((unsigned *)caller->identity.groups);
+    *caller = (struct caller){0};
+}
+
+/* NULL when the thread is gone, or the kernel does not tell. */
+static struct caller *find(const struct own *own, struct callers *callers, pid_t tid, struct facts *facts)
+{
+    struct caller *caller = &callers->slots[tid % (sizeof callers->slots / sizeof *callers->slots)];
+    if (caller->tid == tid && learn(caller->file, facts))
+        return caller;
+    let_go(caller);
+    int file = open_thread(tid);
+    if (file < 0)
+        return NULL;
+    *caller = (struct caller){.tid = tid, .file = file, .at_home = is_at_home(own, tid)};
+    return learn(file, facts) ? caller : NULL;
+}
+
+bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings, bool moved)
+{
     struct facts facts;
-    size_t slot = tid % (sizeof callers->slots / sizeof *callers->slots);
-    bool kept = callers->slots[slot].tid == tid;
-    if (!kept || !learn(callers->slots[slot].file, &facts)) {
-        if (callers->slots[slot].tid)
-            close(callers->slots[slot].file);
-        callers->slots[slot].tid = 0;
-        int file = open_thread(tid);
-        if (file < 0)
-            return false;
-        callers->slots[slot].tid = tid;
-        callers->slots[slot].file = file;
-        callers->slots[slot].at_home = is_at_home(own, tid);
-        if (!learn(file, &facts))
-            return false;
-    }
     uint64_t capabilities;
-    return acts_as_one(&facts, own->uid, own->gid) && capabilities_of(tid, &capabilities) &&
-           capabilities == own->capabilities &&
-           (moved ? is_at_home(own, tid) : callers->slots[slot].at_home);
+    if (!own->comparable || regroupings)
+        return false;
+    const struct caller *caller = find(own, callers, tid, &facts);
+    return caller && acts_as_one(&facts, own->uid, own->gid) && capabilities_of(tid, &capabilities) &&
+           capabilities == own->capabilities && (moved ? is_at_home(own, tid) : caller->at_home);
+}
+
+/* A thread changes only its own groups, and no call of it comes before we have seen that one. */
+static bool know_groups(struct caller *caller, uint64_t regroupings)
+{
+    struct tracee_status status;
+    if (caller->grouped == regroupings + 1)
+        return true;
+    if (tracee_status(caller->tid, &status))
+        return false;
+    free((unsigned *)caller->identity.groups);
+    caller->identity.groups = status.groups;
+    caller->identity.group_count = status.group_count;
+    caller->grouped = regroupings + 1;
+    return true;
+}
+
+const struct identity *caller_identity(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings)
+{
+    struct facts facts;
+    uint64_t needed = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID;
+    if (!own->comparable || (own->capabilities & needed) != needed)
+        return NULL;
+    struct caller *caller = find(own, callers, tid, &facts);
+    if (!caller || !caller->at_home || !know_groups(caller, regroupings))
+        return NULL;
+    caller->identity.fsuid = facts.fs_uid;
+    caller->identity.fsgid = facts.fs_gid;
+    return effective_of(tid, &caller->identity.capabilities) ? &caller->identity : NULL;
 }
 
 void callers_close(struct callers *callers)
 {
     for (size_t slot = 0; slot < sizeof callers->slots / sizeof *callers->slots; slot++)
-        if (callers->slots[slot].tid)
-            close(callers->slots[slot].file);
-    memset(callers, 0, sizeof *callers);
+        let_go(&callers->slots[slot]);
 }

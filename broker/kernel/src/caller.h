@@ -1,6 +1,8 @@
-/* Whether a thread acts as this process does: the same ids, capabilities and user namespace. */
+/* As whom a thread's calls are to be judged, and whether that is this process itself. */
 #ifndef SECCOMP_DRIVE_CALLER_H
 #define SECCOMP_DRIVE_CALLER_H
+
+#include "perform.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,21 +15,27 @@ struct own { /* what this process is */
     uint64_t namespace_device, namespace_inode;
 };
 
-/* Process file descriptors of threads, kept open by one of our threads. They stand for the thread that had the id
- * when they were opened, so a reused id is noticed. Zeros are an empty one. */
+/* What one of our threads knows of other threads. Each keeps a process file descriptor, which stands for the thread that
+ * had the id when it was opened, so that a reused id is noticed. Zeros are an empty one. */
 struct callers {
-    struct {
+    struct caller {
         pid_t tid;
         int file;
-        bool at_home; /* in our user namespace when it was opened */
+        bool at_home;             /* in our user namespace when it was opened */
+        uint64_t grouped;         /* how many changes of groups there had been when `groups` were read; 0 for never */
+        struct identity identity; /* `groups` are malloc'd */
     } slots[32];
 };
 
 struct own own_identity(void);
 
-/* False also where that cannot be told. Supplementary groups are not compared: the caller of this function knows of
- * setgroups(2). `moved`: threads may have changed their user namespace. */
-bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, bool moved);
+/* False also where that cannot be told. `regroupings`: how many changes of supplementary groups there were, of any
+ * thread. `moved`: threads may have changed their user namespace. */
+bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings, bool moved);
+
+/* The identity that its calls are judged by, which counts until the next question about any thread; NULL where that cannot
+ * be told, or this process can take no other. */
+const struct identity *caller_identity(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings);
 void callers_close(struct callers *callers);
 
 #endif

@@ -259,8 +259,8 @@ static bool paths_concern(struct court *court, struct trapped *trapped)
 
 bool caller_acts_as_we_do(struct court *court, struct trapped *trapped)
 {
-    return !atomic_load(&court->regrouped) && caller_is_own(&court->own, &trapped->callers, trapped->notification.pid,
-                                                            atomic_load(&court->rooted));
+    return caller_is_own(&court->own, &trapped->callers, trapped->notification.pid, atomic_load(&court->regroupings),
+                         atomic_load(&court->rooted));
 }
 
 bool interpreter_concerns(struct court *court, pid_t tid, const char *path, bool other_root)
@@ -288,7 +288,7 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
     case TRAP_WORKING_DIRECTORY:
         return descriptor_concerns(court, trapped, AT_FDCWD);
     case TRAP_GROUPS:
-        atomic_store(&court->regrouped, true);
+        atomic_fetch_add(&court->regroupings, 1);
         return false;
     case TRAP_SIGNAL_ACTION:
         restart_interrupted_calls(court->listener, notification);

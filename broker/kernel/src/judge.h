@@ -28,7 +28,7 @@ struct court { /* what all decisions share */
     atomic_bool handed_out; /* a working directory or descriptor may lie in a mirror */
     atomic_bool rooted;     /* somebody may have another root than ours */
     atomic_bool hidden;     /* somebody may not be looked into, and the broker knows */
-    atomic_bool regrouped;  /* somebody may have other supplementary groups than ours */
+    atomic_uint_fast64_t regroupings; /* calls by which somebody may have got other supplementary groups than ours */
     struct root root;
 };
 

@@ -2,6 +2,7 @@
 #include "locate.h"
 
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -79,11 +80,32 @@ bool locate(const struct court *court, struct trapped *trapped, struct normal *n
     return false;
 }
 
-int open_beneath(int root, const char *path, int flags)
+int open_beneath(const struct identity *as, int root, const char *path, int flags)
 {
     struct open_how how = {
         .flags = flags | O_CLOEXEC,
         .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    return syscall(SYS_openat2, root, path, &how, sizeof how);
+    struct argument arguments[6] = {
+        {.value = root}, {.value = (uintptr_t)path}, {.value = (uintptr_t)&how}, {.value = sizeof how}};
+    long result;
+    int error = perform(AUDIT_ARCH_X86_64, SYS_openat2, arguments, as, &result);
+    return error ? error : result;
+}
+
+bool may_come(const struct identity *as, const struct drive *drive, const struct base *base)
+{
+    char folder[PATH_LIMIT];
+    struct argument arguments[6] = {
+        {.value = AT_FDCWD}, {.value = (uintptr_t)folder}, {.value = X_OK}, {.value = AT_EACCESS}};
+    long result;
+    if (!as || drive->scheme || base->length)
+        return true;
+    const char *last = memrchr(drive->prefix.bytes, '/', drive->prefix.length);
+    size_t length = last - drive->prefix.bytes;
+    if (length >= sizeof folder)
+        return false;
+    memcpy(folder, drive->prefix.bytes, length);
+    strcpy(folder + length, length ? "" : "/");
+    return !perform(AUDIT_ARCH_X86_64, SYS_faccessat2, arguments, as, &result) && !result;
 }

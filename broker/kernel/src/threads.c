@@ -60,7 +60,7 @@ static void treat(struct worker *worker)
         return;
     }
     trapped->own = caller_acts_as_we_do(&worker->lane->court, trapped);
-    if (trapped->own && answer_warm(&worker->lane->court, trapped)) {
+    if (answer_warm(&worker->lane->court, trapped)) {
         worker->counters.answered++;
         return;
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -174,33 +175,80 @@ def test_a_bad_pointer(setting: Setting) -> None:
     assert setting.answered("statx_to", b"/drive/d/file", 8) == -errno.EFAULT
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+OTHERS = pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+
+
+@OTHERS
 @pytest.mark.parametrize(
-    "change",
+    ("change", "allowed"),
     [
-        ("set_fs_ids", 1000, 0),
-        ("set_fs_ids", 0, 1000),
-        ("setresuid", 1000, 0, 0),
-        ("setgroups", [5]),
-        ("drop_capabilities",),
-        ("unshare_user",),
+        (("set_fs_ids", 1000, 0), False),
+        (("set_fs_ids", 0, 1000), True),
+        (("setresuid", 1000, 0, 0), True),
+        (("setresuid", 1000, 1000, 0), False),
+        (("setgroups", [5]), True),
+        (("drop_capabilities",), True),
     ],
-    ids=lambda change: f"{change[0]}{change[1:]}",
+    ids=str,
 )
-def test_a_caller_who_acts_as_somebody_else(setting: Setting, change: tuple[Any, ...]) -> None:
-    """By any part of an identity alone: what that one may do is the broker's to judge."""
+def test_a_caller_who_acts_as_somebody_else(setting: Setting, change: tuple[Any, ...], allowed: bool) -> None:
+    """By any part of an identity alone: answered as the kernel judges that one, and what it refuses not at all."""
+    setting.vouch("d", "d/file", "d/none")
+    expected = setting.answered("stat", "/drive/d/file")
+    assert not setting.probe.ask(*change)[0]
+    assert setting.answered("stat", "/drive/d/file") == expected
+    assert setting.answered("stat", "/drive/d/none") == -errno.ENOENT
+    (setting.tree / "d").chmod(0o700)
+    assert setting.handed_over("stat", "/drive/d/file") is not allowed
+    assert setting.handed_over("stat", "/drive/d/none") is not allowed
+    assert not setting.probe.ask("mkdir", "/drive/d/file")[1][0].own
+
+
+@OTHERS
+def test_groups_are_those_of_the_moment(setting: Setting) -> None:
+    """They are read once, and again after any change."""
+    setting.vouch("d", "d/file")
+    (setting.tree / "d").chmod(0o710)
+    os.chown(setting.tree / "d", -1, 5)
+    for groups in ([5], [6, 7], [], [6, 5]):
+        setting.probe.ask("setgroups", groups)
+        setting.probe.ask("set_fs_ids", 1000, 1000)
+        for _ in range(2):
+            assert setting.handed_over("stat", "/drive/d/file") is (5 not in groups), groups
+        setting.probe.ask("set_fs_ids", 0, 0)
+
+
+@OTHERS
+def test_the_way_to_the_drive(tmp_path: Path) -> None:
+    """The folders above a prefix are judged too, as they are by now; of a relative path they are not."""
+    with (
+        tempfile.TemporaryDirectory(dir="/tmp") as above,
+        setting_of(tmp_path, {"set_fs_ids": set_fs_ids}, prefix=f"{above}/drive".encode()) as setting,
+    ):
+        setting.vouch("d", "d/file")
+        setting.probe.ask("chdir", setting.tree / "d")
+        setting.probe.lane.forget_links()
+        setting.probe.ask("set_fs_ids", 1000, 1000)
+        for mode in (0o755, 0o700, 0o711):
+            os.chmod(above, mode)
+            assert setting.handed_over("stat", f"{above}/drive/d/file") is (mode == 0o700)
+            setting.answered("stat", "file")
+
+
+@OTHERS
+def test_another_user_namespace(setting: Setting) -> None:
+    """Its ids are others to us: the broker is asked."""
     setting.vouch("d", "d/file")
     setting.answered("stat", "/drive/d/file")
-    result, _ = setting.probe.ask(*change)
-    assert not result
+    assert not setting.probe.ask("unshare_user")[0]
     assert setting.handed_over("stat", "/drive/d/file")
-    assert not setting.probe.ask("stat", "/drive/d/file")[1][0].own
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+@OTHERS
 def test_an_identity_is_looked_at_for_every_call(setting: Setting) -> None:
     """Taken for a moment and given back, as servers do with setfsuid(2)."""
     setting.vouch("d", "d/file")
+    (setting.tree / "d").chmod(0o700)
     for uid in (0, 1000, 0):
         setting.probe.ask("set_fs_ids", uid, 0)
         assert setting.handed_over("stat", "/drive/d/file") is (uid != 0)

@@ -165,7 +165,7 @@ def test_a_remote_that_has_changed_is_asked(setting: Setting) -> None:
 def test_a_state_of_the_remote(tmp_path: Path) -> None:
     """Where the witness is memory: of each path on its own, with the node that was there, until anything changes."""
     memory = bytearray(100)
-    with setting_of(tmp_path, {"opened": opened}, memoryview(memory)) as setting:
+    with setting_of(tmp_path, {"opened": opened}, memory=memoryview(memory)) as setting:
         (setting.tree / "other").hardlink_to(setting.tree / "d" / "file")
         setting.complete("d/file")
         ino = (setting.tree / "d/file").stat().st_ino
@@ -227,11 +227,13 @@ def test_only_regular_files(setting: Setting, make: Callable[[Path], None]) -> N
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
 def test_a_caller_who_acts_as_somebody_else(setting: Setting) -> None:
-    """What that one may read is the broker's to judge."""
+    """Opened as the one whom it acts as; what that one may not read, the broker is asked for."""
     setting.complete("d/file")
-    for uid in (0, 1000, 0):
-        setting.probe.ask("set_fs_uid", uid)
-        assert handed_over(setting) is (uid != 0)
+    for mode in (0o644, 0o640, 0o600):
+        (setting.tree / "d" / "file").chmod(mode)
+        for uid in (0, 1000, 0):
+            setting.probe.ask("set_fs_uid", uid)
+            assert handed_over(setting) is (uid != 0 and mode == 0o600)
 
 
 def test_no_number_is_free(setting: Setting) -> None:

@@ -52,7 +52,11 @@ class Setting:
 
 @contextmanager
 def setting_of(
-    folder: Path, more: Mapping[str, Callable[..., Any]] | None = None, memory: memoryview | None = None
+    folder: Path,
+    more: Mapping[str, Callable[..., Any]] | None = None,
+    *,
+    prefix: bytes = b"/drive",
+    memory: memoryview | None = None,
 ) -> Iterator[Setting]:
     """`more` are calls that the program can make beside those of `os`. The witness: a folder, or `memory`."""
     tree, remote = folder / "tree", folder / "remote"
@@ -64,9 +68,9 @@ def setting_of(
     warm = Warm(2)
     root, witness = os.open(tree, os.O_PATH), os.open(remote, os.O_PATH)
     real = os.fsencode(tree)
-    for drive, prefix in enumerate((b"/drive", b"sommelier:")):
-        warm.drive(drive, prefix, real, root, shared, seen, witness if memory is None else None, memory)
-    with probing(more, warm=warm, mirrors=[real], handed_out=True) as probe:
+    for drive, name in enumerate((prefix, b"sommelier:")):
+        warm.drive(drive, name, real, root, shared, seen, witness if memory is None else None, memory)
+    with probing(more, warm=warm, directories=[prefix], mirrors=[real], handed_out=True) as probe:
         yield Setting(tree, remote, warm.of(0), shared, probe)
     warm.close()
     os.close(root)
