@@ -101,6 +101,19 @@ cdef extern from "src/judge.h":
         links *links
         warm *warm
 
+cdef extern from "src/perform.h":
+    struct identity:
+        unsigned fsuid
+        unsigned fsgid
+        const unsigned *groups
+        size_t group_count
+        uint64_t capabilities
+
+cdef extern from "src/caller.h":
+    struct identities:
+        identity effective
+        identity real
+
 cdef extern from "src/lane.h":
     enum:
         THREADS_LIMIT
@@ -108,6 +121,8 @@ cdef extern from "src/lane.h":
         item *next
         seccomp_notif notification
         bint own
+        bint rooted
+        identities others
         int path_count
         long lengths[2]
         const char *paths[2]

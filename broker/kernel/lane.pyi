@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from mmap import mmap
 from typing import NamedTuple
 
+from broker.kernel.native import Identity
 from broker.table import Row
 
 class Trapped(NamedTuple):
@@ -19,6 +20,12 @@ class Trapped(NamedTuple):
     connect(2) one, the name in the sockaddr_un."""
     own: bool = False
     """The caller's ids, capabilities, groups and user namespace are this process's own; False says nothing."""
+    identity: Identity | None = None
+    """Otherwise as whom it acts, in our user namespace; None says nothing."""
+    real: Identity | None = None
+    """As whom access(2) takes it then."""
+    rooted: bool = True
+    """Some caller may have another root than this process; False says that none has."""
 
 class Warm:
     """What the lane may answer by itself, of all mounts: whatever is not in here is handed over."""

@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple
 
+from broker.kernel.native import Identity
 from broker.kernel.traits import traits_of
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -19,6 +20,9 @@ class Trapped(NamedTuple):
     arguments: tuple
     paths: tuple
     own: bool = False
+    identity: object = None
+    real: object = None
+    rooted: bool = True
 
 
 cdef int copy_texts(texts *target, values) except -1:
@@ -64,6 +68,13 @@ cdef int fill_row(row *target, source) except -1:
     return 0
 
 
+cdef object identity_of(const identity *known):
+    if known.groups == NULL:
+        return None
+    groups = tuple([known.groups[index] for index in range(known.group_count)])
+    return Identity(known.fsuid, known.fsgid, groups, known.capabilities)
+
+
 cdef object trapped_of(const item *queued):
     return Trapped(
         queued.notification.id,
@@ -76,6 +87,9 @@ cdef object trapped_of(const item *queued):
             for index in range(queued.path_count)
         ]),
         queued.own,
+        identity_of(&queued.others.effective),
+        identity_of(&queued.others.real),
+        queued.rooted,
     )
 
 

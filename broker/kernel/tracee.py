@@ -21,14 +21,24 @@ DELETED = b" (deleted)"
 class Tracee:
     """One thread, for the length of one call. Everything here raises native.Unreadable where nobody may look."""
 
-    __slots__ = ("_held", "_root", "_status", "_user_namespace", "own", "tid")
+    __slots__ = ("_held", "_root", "_status", "_user_namespace", "identity", "own", "real", "tid")
 
-    def __init__(self, tid: int, *, own: bool = False) -> None:
-        """`own`: its ids, groups, capabilities and user namespace are known to be this process's."""
+    def __init__(
+        self,
+        tid: int,
+        *,
+        own: bool = False,
+        identity: Identity | None = None,
+        real: Identity | None = None,
+        rooted: bool = True,
+    ) -> None:
+        """As in `lane.Trapped`."""
         self.tid = tid
         self.own = own
+        self.identity = identity
+        self.real = real
         self._status: Status | None = None
-        self._root: bytes | None = None
+        self._root: bytes | None = None if rooted else b""
         self._user_namespace: bytes | None = None
         self._held: _Held | None = None
 
@@ -231,29 +241,34 @@ class Credentials:
         """
         if not self._privileged or tracee.own:
             return None
-        identity = _effective(tracee.status)
-        if self._foreign(tracee):
-            identity = identity._replace(capabilities=0)
+        identity = tracee.identity or self._asked(tracee)
         return None if identity == self.own else identity
+
+    def _asked(self, tracee: Tracee) -> Identity:
+        identity = _effective(tracee.status)
+        return identity._replace(capabilities=0) if self._foreign(tracee) else identity
 
     def real_of(self, tracee: Tracee) -> Identity | None:
         """The identity that access(2) judges by: real ids, and capabilities only for root."""
         if not self._privileged or (tracee.own and self.own.fsuid == 0):
             return None
-        status = tracee.status
-        ruid, rgid = status.ids[0], status.ids[4]
-        capabilities = status.permitted if ruid == 0 and not self._foreign(tracee) else 0
-        identity = Identity(ruid, rgid, status.groups, capabilities)
+        identity = tracee.real or self._asked_for_real(tracee)
         return None if identity == self.own else identity
 
     def maps(self, tracee: Tracee) -> IdMaps | None:
         """The caller's ids, where they are not ours as well."""
-        if tracee.own or tracee.user_namespace in (b"", self._namespace):
+        if tracee.own or tracee.identity or tracee.user_namespace in (b"", self._namespace):
             return None
         return tracee.id_maps()
 
+    def _asked_for_real(self, tracee: Tracee) -> Identity:
+        status = tracee.status
+        ruid, rgid = status.ids[0], status.ids[4]
+        capabilities = status.permitted if ruid == 0 and not self._foreign(tracee) else 0
+        return Identity(ruid, rgid, status.groups, capabilities)
+
     def _foreign(self, tracee: Tracee) -> bool:
-        return tracee.user_namespace != self._namespace
+        return tracee.identity is None and tracee.user_namespace != self._namespace
 
 
 def _effective(status: Status) -> Identity:

@@ -94,7 +94,9 @@ class Call:
         self.row = row
         self.services = services
         self.began = time.monotonic()
-        self.tracee = Tracee(trapped.tid, own=trapped.own)
+        self.tracee = Tracee(
+            trapped.tid, own=trapped.own, identity=trapped.identity, real=trapped.real, rooted=trapped.rooted
+        )
         self.interruptible = Interruptible()
         self._identity: tuple[Identity | None] | None = None
         self._on_drive = False  # whether the path that is being resolved has come to one

@@ -1,4 +1,4 @@
-/* Times system calls from inside a program: `calls stat|open|read ...` prints numbers on one line. */
+/* Times system calls from inside a program: `calls stat|open|access|read ...` prints numbers on one line. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
@@ -68,6 +68,19 @@ static void time_open(long count, const char *path)
     printf("%f\n", (now() - start) / count * 1e6);
 }
 
+/* calls access COUNT PATH: µs to ask whether it can be read, the first time left out. */
+static void time_access(long count, const char *path)
+{
+    double start = 0;
+    for (long i = -1; i < count; i++) {
+        if (i == 0)
+            start = now();
+        if (access(path, R_OK))
+            die(path);
+    }
+    printf("%f\n", (now() - start) / count * 1e6);
+}
+
 static void one_read(int fd, off_t size)
 {
     (void)size;
@@ -131,6 +144,8 @@ int main(int argc, char **argv)
         time_stat(atol(argv[2]), argv[3], argv[4], argc > 5 ? argv[5] : NULL);
     else if (argc == 4 && !strcmp(argv[1], "open"))
         time_open(atol(argv[2]), argv[3]);
+    else if (argc == 4 && !strcmp(argv[1], "access"))
+        time_access(atol(argv[2]), argv[3]);
     else if (argc >= 4 && !strcmp(argv[1], "read"))
         time_read(atol(argv[2]), argc - 3, argv + 3);
     else

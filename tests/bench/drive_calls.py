@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 from measure import Bench, Sample, bench, median, ratio, table
 
@@ -22,6 +23,7 @@ def opening(setting: Bench, calls: str) -> None:
             "local disk": lambda: setting.numbers([*loop, str(remote / "file")]),
             "local disk, under exec": lambda: setting.numbers(setting.under_exec(*loop, str(remote / "file"))),
             "drive": lambda: setting.numbers(setting.under_exec(*loop, "/drive/file", remote=remote)),
+            "embedded drive": lambda: embedded(setting, loop),
         }
     )
     base = samples["local disk"]
@@ -30,6 +32,15 @@ def opening(setting: Bench, calls: str) -> None:
         [name, f"{median(one):.1f}", f"{ratio(one, base):.1f}", goals.get(name, "")] for name, one in samples.items()
     ]
     table("Open, read and close of a 4 KiB file that is in the mirror", ["file", "µs", "ratio", "goal"], rows)
+
+
+def embedded(setting: Bench, loop: list[str]) -> Sample:
+    """The same on a new drive, in a session after that which has written the file."""
+    with setting.encrypted() as (_, url):
+        environment = setting.fresh_cache()
+        writing = setting.under_exec("sh", "-c", "head -c 4096 /dev/urandom > /drive/file", remote=url)
+        subprocess.run(writing, env=environment, check=True, stderr=subprocess.DEVNULL)
+        return setting.numbers(setting.under_exec(*loop, "/drive/file", remote=url), environment=environment)
 
 
 def listing(setting: Bench, each: str) -> None:

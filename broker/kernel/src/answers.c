@@ -176,10 +176,7 @@ bool answer_warm(struct court *court, struct trapped *trapped)
         trapped->notification.data.arch != AUDIT_ARCH_X86_64 || trapped->lengths[0] <= 0 ||
         atomic_load(&court->rooted) || !locate(court, trapped, &normal, &place, &base))
         return false;
-    const struct identity *as = NULL;
-    if (!trapped->own)
-        as = caller_identity(&court->own, &trapped->callers, trapped->notification.pid,
-                             atomic_load(&court->regroupings));
+    const struct identity *as = trapped->others ? &trapped->others->effective : NULL;
     if ((!trapped->own && !as) || !may_come(as, &court->warm->drives[place.drive], &base))
         return false;
     clock_gettime(CLOCK_MONOTONIC, &clock);

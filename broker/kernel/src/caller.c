@@ -48,15 +48,6 @@ static bool read_capabilities(pid_t tid, struct __user_cap_data_struct data[2])
     return !syscall(SYS_capget, &header, data);
 }
 
-static bool effective_of(pid_t tid, uint64_t *capabilities)
-{
-    struct __user_cap_data_struct data[2];
-    if (!read_capabilities(tid, data))
-        return false;
-    *capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
-    return true;
-}
-
 /* The capabilities that are both permitted and effective, if they are the same. */
 static bool capabilities_of(pid_t tid, uint64_t *capabilities)
 {
@@ -107,7 +98,7 @@ static void let_go(struct caller *caller)
 {
     if (caller->tid)
         close(caller->file);
-    free((unsigned *)caller->identity.groups);
+    free((unsigned *)caller->identities.effective.groups);
     *caller = (struct caller){0};
 }
 
@@ -140,29 +131,38 @@ bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, ui
 static bool know_groups(struct caller *caller, uint64_t regroupings)
 {
     struct tracee_status status;
+    struct identity *identity = &caller->identities.effective;
     if (caller->grouped == regroupings + 1)
         return true;
     if (tracee_status(caller->tid, &status))
         return false;
-    free((unsigned *)caller->identity.groups);
-    caller->identity.groups = status.groups;
-    caller->identity.group_count = status.group_count;
+    free((unsigned *)identity->groups);
+    identity->groups = status.groups;
+    identity->group_count = status.group_count;
     caller->grouped = regroupings + 1;
     return true;
 }
 
-const struct identity *caller_identity(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings)
+const struct identities *caller_identities(const struct own *own, struct callers *callers, pid_t tid,
+                                           uint64_t regroupings)
 {
     struct facts facts;
+    struct __user_cap_data_struct data[2];
     uint64_t needed = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID;
     if (!own->comparable || (own->capabilities & needed) != needed)
         return NULL;
     struct caller *caller = find(own, callers, tid, &facts);
-    if (!caller || !caller->at_home || !know_groups(caller, regroupings))
+    if (!caller || !caller->at_home || !know_groups(caller, regroupings) || !read_capabilities(tid, data))
         return NULL;
-    caller->identity.fsuid = facts.fs_uid;
-    caller->identity.fsgid = facts.fs_gid;
-    return effective_of(tid, &caller->identity.capabilities) ? &caller->identity : NULL;
+    struct identity *effective = &caller->identities.effective, *real = &caller->identities.real;
+    effective->fsuid = facts.fs_uid;
+    effective->fsgid = facts.fs_gid;
+    effective->capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
+    *real = *effective;
+    real->fsuid = facts.real_uid;
+    real->fsgid = facts.real_gid;
+    real->capabilities = facts.real_uid ? 0 : (uint64_t)data[1].permitted << 32 | data[0].permitted; /* access(2) */
+    return &caller->identities;
 }
 
 void callers_close(struct callers *callers)

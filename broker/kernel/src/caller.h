@@ -23,7 +23,9 @@ struct callers {
         int file;
         bool at_home;             /* in our user namespace when it was opened */
         uint64_t grouped;         /* how many changes of groups there had been when `groups` were read; 0 for never */
-        struct identity identity; /* `groups` are malloc'd */
+        struct identities {
+            struct identity effective, real; /* the second for access(2); `groups` are those of the first, malloc'd */
+        } identities;
     } slots[32];
 };
 
@@ -33,9 +35,10 @@ struct own own_identity(void);
  * thread. `moved`: threads may have changed their user namespace. */
 bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings, bool moved);
 
-/* The identity that its calls are judged by, which counts until the next question about any thread; NULL where that cannot
- * be told, or this process can take no other. */
-const struct identity *caller_identity(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings);
+/* What its calls are judged by, which counts until the next question about any thread; NULL where that cannot be told, or
+ * this process can take no other identity. */
+const struct identities *caller_identities(const struct own *own, struct callers *callers, pid_t tid,
+                                           uint64_t regroupings);
 void callers_close(struct callers *callers);
 
 #endif

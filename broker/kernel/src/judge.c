@@ -263,6 +263,15 @@ bool caller_acts_as_we_do(struct court *court, struct trapped *trapped)
                          atomic_load(&court->rooted));
 }
 
+void know_caller(struct court *court, struct trapped *trapped)
+{
+    trapped->own = caller_acts_as_we_do(court, trapped);
+    trapped->others = NULL;
+    if (!trapped->own && !atomic_load(&court->rooted)) /* else he may be in another user namespace by now */
+        trapped->others = caller_identities(&court->own, &trapped->callers, trapped->notification.pid,
+                                            atomic_load(&court->regroupings));
+}
+
 bool interpreter_concerns(struct court *court, pid_t tid, const char *path, bool other_root)
 {
     struct question question = {.tid = tid, .follow = true, .other_root = other_root};

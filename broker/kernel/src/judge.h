@@ -44,6 +44,7 @@ struct trapped {
     struct kept kept;
     struct callers callers;
     bool own; /* the caller acts as we do; false says nothing */
+    const struct identities *others; /* if not, what the caller's are; NULL says nothing */
     int path_count;
     long lengths[2]; /* negative where the path could not be read */
     char paths[2][PATH_LIMIT];
@@ -54,6 +55,9 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped);
 
 /* Whether the caller's identity is this process's own; false where that is not known. */
 bool caller_acts_as_we_do(struct court *court, struct trapped *trapped);
+
+/* Fills `own` and `others`. */
+void know_caller(struct court *court, struct trapped *trapped);
 
 /* What this thread's root is. */
 struct root own_root(void);

@@ -53,7 +53,9 @@ void lane_mark_ended(struct lane *lane)
 
 bool lane_queue(struct lane *lane, const struct trapped *trapped)
 {
-    size_t room = 0;
+    const struct identities *others = trapped->others;
+    size_t groups = others ? others->effective.group_count * sizeof *others->effective.groups : 0;
+    size_t room = groups;
     for (int index = 0; index < trapped->path_count; index++)
         room += trapped->lengths[index] > 0 ? trapped->lengths[index] : 0;
     struct item *item = malloc(sizeof *item + room);
@@ -62,8 +64,13 @@ bool lane_queue(struct lane *lane, const struct trapped *trapped)
     item->next = NULL;
     item->notification = trapped->notification;
     item->own = trapped->own;
+    item->rooted = atomic_load(&lane->court.rooted);
     item->path_count = trapped->path_count;
-    char *free_bytes = item->bytes;
+    item->others = others ? *others : (struct identities){0};
+    item->others.effective.groups = item->others.real.groups = others ? (unsigned *)item->bytes : NULL;
+    if (groups)
+        memcpy(item->bytes, others->effective.groups, groups);
+    char *free_bytes = item->bytes + groups;
     for (int index = 0; index < trapped->path_count; index++) {
         size_t length = trapped->lengths[index] > 0 ? trapped->lengths[index] : 0;
         item->lengths[index] = trapped->lengths[index];

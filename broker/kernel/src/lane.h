@@ -12,11 +12,12 @@ enum { ARCHES = 2, THREADS_LIMIT = 64 };
 struct item { /* a queued notification */
     struct item *next;
     struct seccomp_notif notification;
-    bool own;
+    bool own, rooted;
+    struct identities others; /* `groups` are in `bytes`; NULL where nothing is known */
     int path_count;
     long lengths[2];
     const char *paths[2];
-    char bytes[];
+    _Alignas(unsigned) char bytes[];
 };
 
 struct counters {

@@ -59,7 +59,7 @@ static void treat(struct worker *worker)
         answer(worker, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
         return;
     }
-    trapped->own = caller_acts_as_we_do(&worker->lane->court, trapped);
+    know_caller(&worker->lane->court, trapped);
     if (answer_warm(&worker->lane->court, trapped)) {
         worker->counters.answered++;
         return;

@@ -46,6 +46,15 @@ def drop_capabilities() -> None:
     native.call(native.AUDIT_ARCH_X86_64, CAPSET, (b"\x22\x05\x08\x20" + bytes(4), bytes(24)))
 
 
+def identities() -> tuple[native.Identity, native.Identity]:
+    status = native.status(os.getpid())
+    permitted = 0 if status.ids[0] else status.permitted
+    return (
+        native.Identity(status.ids[3], status.ids[7], status.groups, status.effective),
+        native.Identity(status.ids[0], status.ids[4], status.groups, permitted),
+    )
+
+
 def unshare_user() -> int:
     return ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWUSER)
 
@@ -57,6 +66,7 @@ def setting(tmp_path: Path) -> Iterator[Setting]:
         "statx_to": statx_to,
         "set_fs_ids": set_fs_ids,
         "drop_capabilities": drop_capabilities,
+        "identities": identities,
         "unshare_user": unshare_user,
     }
     with setting_of(tmp_path, more) as made:
@@ -201,7 +211,9 @@ def test_a_caller_who_acts_as_somebody_else(setting: Setting, change: tuple[Any,
     (setting.tree / "d").chmod(0o700)
     assert setting.handed_over("stat", "/drive/d/file") is not allowed
     assert setting.handed_over("stat", "/drive/d/none") is not allowed
-    assert not setting.probe.ask("mkdir", "/drive/d/file")[1][0].own
+    (trapped,) = setting.probe.ask("mkdir", "/drive/d/file")[1]
+    assert not trapped.own and not trapped.rooted
+    assert (trapped.identity, trapped.real) == setting.probe.ask("identities")[0]
 
 
 @OTHERS
@@ -241,7 +253,8 @@ def test_another_user_namespace(setting: Setting) -> None:
     setting.vouch("d", "d/file")
     setting.answered("stat", "/drive/d/file")
     assert not setting.probe.ask("unshare_user")[0]
-    assert setting.handed_over("stat", "/drive/d/file")
+    (trapped,) = setting.probe.ask("stat", "/drive/d/file")[1]
+    assert (trapped.own, trapped.identity, trapped.rooted) == (False, None, True)
 
 
 @OTHERS
