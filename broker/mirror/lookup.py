@@ -192,5 +192,6 @@ class Lookup:
             attributes, token = await self._agreeing.ask(path)
         await self._agreeing.agree(path, attributes, token)
         self._trust.name(path, started)
-        if state and (status := self._tree.lstat(path)) is not None:
-            self._trust.witnessed(path, status.st_ino, state)
+        if state:
+            status = self._tree.lstat(path)
+            self._trust.witnessed(path, status.st_ino if status else 0, state)

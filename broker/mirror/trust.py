@@ -51,7 +51,7 @@ class Trust:
         self._vouch.name(path, at + self.ttl)
 
     def witnessed(self, path: Path, ino: int, state: bytes) -> None:
-        """The remote had that node there when its witness was in that state."""
+        """The remote had that node there, none being 0, when its witness was in that state."""
         self._vouch.witnessed(path, ino, state)
 
     def listing(self, path: Path, at: float, took: float = 0.0) -> None:

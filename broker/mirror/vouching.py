@@ -50,7 +50,7 @@ class Vouch(Protocol):
         ...
 
     def witnessed(self, path: Path, ino: int, state: bytes) -> None:
-        """The remote had this node at `path` when its witness was in that state (`Witness.memory`)."""
+        """The remote had this node at `path`, none being 0, when its witness was in that state (`Witness.memory`)."""
         ...
 
 

@@ -100,48 +100,67 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
     return true;
 }
 
-static bool stat_at(int root, const char *path, struct stat *status)
+/* 0 or -errno. */
+static int stat_at(int root, const char *path, struct stat *status)
 {
     int node = open_beneath(NULL, root, path, O_PATH | O_NOFOLLOW);
     if (node < 0)
-        return false;
-    bool known = !fstat(node, status);
+        return node;
+    int error = fstat(node, status) ? -errno : 0;
     close(node);
-    return known;
+    return error;
 }
 
-/* Whether the remote has what the mirror has: that version, or since it was in that state nothing has changed. */
-static bool is_the_remotes(struct warm *warm, const struct place *place, uint64_t inode, uint64_t version)
+/* Whether nothing has changed since the remote had that node there; none is 0. */
+static bool is_as_witnessed(struct warm *warm, const struct place *place, uint64_t inode)
 {
     const struct drive *drive = &warm->drives[place->drive];
-    struct stat theirs;
-    if (drive->folder >= 0)
-        return stat_at(drive->folder, place->path, &theirs) && version_key(warm->seed, &theirs) == version;
     return drive->state && warm_is_witnessed(warm, place->drive, place->path, place->length,
                                              state_key(warm->seed, inode, drive->state, drive->state_size));
 }
 
-/* The mirror's file, if its whole content is there and is what the remote has now; -1 where only the broker can tell.
+static bool remote_has(struct warm *warm, const struct place *place, uint64_t inode, uint64_t version)
+{
+    const struct drive *drive = &warm->drives[place->drive];
+    struct stat theirs;
+    if (drive->folder < 0)
+        return is_as_witnessed(warm, place, inode);
+    return !stat_at(drive->folder, place->path, &theirs) && version_key(warm->seed, &theirs) == version;
+}
+
+/* A folder that was removed says that of every name. */
+static bool remote_lacks(struct warm *warm, const struct place *place)
+{
+    const struct drive *drive = &warm->drives[place->drive];
+    struct stat theirs;
+    if (drive->folder < 0)
+        return is_as_witnessed(warm, place, 0);
+    return stat_at(drive->folder, place->path, &theirs) == -ENOENT && !fstat(drive->folder, &theirs) && theirs.st_nlink;
+}
+
+/* A descriptor of the mirror's file, if its whole content is there and is what the remote has now; -ENOENT for the program,
+ * or another error where only the broker can tell.
+ *
  * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
  * has a lease on it meanwhile, for whose end the broker waits. */
 static int open_complete(struct warm *warm, const struct identity *as, const struct place *place, uint64_t now,
                          int flags)
 {
-    const struct drive *drive = &warm->drives[place->drive];
+    int root = warm->drives[place->drive].root_fd;
     struct stat looked, opened;
     uint64_t version;
-    if (!stat_at(drive->root_fd, place->path, &looked) || !S_ISREG(looked.st_mode))
-        return -1;
-    int file = open_beneath(as, drive->root_fd, place->path, flags | O_NONBLOCK);
+    int error = stat_at(root, place->path, &looked);
+    if (!error && !S_ISREG(looked.st_mode))
+        return -EINVAL;
+    int file = error && error != -ENOENT ? error : open_beneath(as, root, place->path, flags | O_NONBLOCK);
     if (file < 0)
-        return -1;
-    if (!fstat(file, &opened) && opened.st_ino == looked.st_ino &&
+        return file == -ENOENT && !remote_lacks(warm, place) ? -ESTALE : file;
+    if (!error && !fstat(file, &opened) && opened.st_ino == looked.st_ino &&
         warm_is_complete(warm, place->drive, opened.st_ino, now, &version) &&
-        is_the_remotes(warm, place, opened.st_ino, version) &&
-        (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
+        remote_has(warm, place, opened.st_ino, version) && (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
         return file;
     close(file);
-    return -1;
+    return -ESTALE;
 }
 
 static bool answer_open(struct court *court, struct trapped *trapped, const struct identity *as,
@@ -152,11 +171,13 @@ static bool answer_open(struct court *court, struct trapped *trapped, const stru
     int flags = (int)notification->data.args[row->flags_argument];
     if (row->follows != FOLLOWS_UNLESS || flags & ~READING)
         return false;
-    int file = open_complete(court->warm, as, place, now, flags | LARGE_FILE);
+    int file = open_complete(court->warm, as, place, now, flags | LARGE_FILE), number = -ESTALE;
+    bool moved = has_moved(trapped, base);
+    if (file == -ENOENT && !moved)
+        return !notification_send(court->listener, notification->id, 0, -ENOENT, 0);
     if (file < 0)
         return false;
-    int number = -1;
-    if (!has_moved(trapped, base))
+    if (!moved)
         number = notification_add_fd(court->listener, notification->id, file, -1, flags & O_CLOEXEC);
     close(file); /* before the reply: locks that the program gives up must be gone */
     if (number < 0)

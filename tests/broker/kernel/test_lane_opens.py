@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import tempfile
@@ -160,6 +162,32 @@ def test_a_remote_that_has_changed_is_asked(setting: Setting) -> None:
         assert not handed_over(setting)
         change()
         assert handed_over(setting)
+
+
+def test_what_is_neither_here_nor_there(setting: Setting) -> None:
+    """ENOENT, unless only one of the two lacks it, or the folder of the remote was removed."""
+    for path in ("/drive/d/none", "/drive/none/none"):
+        assert setting.answered("opened", path, 0) == -errno.ENOENT
+        assert setting.handed_over("opened", path, os.O_CREAT | os.O_RDWR)
+    (setting.remote / "d" / "theirs").touch()
+    assert handed_over(setting, path="/drive/d/theirs")
+    (setting.tree / "d" / "ours").touch()
+    assert handed_over(setting, path="/drive/d/ours")
+    (setting.tree / "d" / "ours").unlink()
+    setting.answered("opened", "/drive/d/ours", 0)
+    shutil.rmtree(setting.remote)
+    assert handed_over(setting, path="/drive/d/ours")
+
+
+def test_what_was_not_there(tmp_path: Path) -> None:
+    """The same where the witness is memory."""
+    memory = bytearray(100)
+    with setting_of(tmp_path, {"opened": opened}, memory=memoryview(memory)) as setting:
+        assert handed_over(setting, path="/drive/d/none")
+        setting.drive.witnessed(b"d/none", 0, bytes(memory))
+        assert setting.answered("opened", "/drive/d/none", 0) == -errno.ENOENT
+        memory[50] = 1
+        assert handed_over(setting, path="/drive/d/none")
 
 
 def test_a_state_of_the_remote(tmp_path: Path) -> None:
