@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import socket
@@ -51,6 +52,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
 
+SILENT_SECONDS = 3
+"""How long a start may take without a word."""
 STOP_SECONDS = 60
 """After a signal: how long requests under way may take."""
 
@@ -84,8 +87,9 @@ async def serve(settings: Settings, listening: Callable[[str], None]) -> None:
         origin = public_origin(settings, listener.getsockname()[1])
         blobs = open_blobs(settings.blobs)
         terms = Terms(origin, settings.invitation, settings.bytes_limit, settings.nodes_limit)
-        metadata = await open_store(settings.metadata, create=True, terms=terms)
-        await belonging.require(metadata.database, blobs)
+        with _saying_that_it_waits():
+            metadata = await open_store(settings.metadata, create=True, terms=terms)
+            await belonging.require(metadata.database, blobs)
         links = await _links(blobs, origin) if settings.links else None
         serving = Serving(origin, settings.invitation, links, settings.limits, settings.metrics_token)
         server = _Server(_config(settings, application(metadata, blobs, serving)), lambda: listening(origin))
@@ -154,6 +158,16 @@ async def _links(blobs: ObjectBlobs, origin: str) -> LinkedBlobs | None:
         return blobs
     LOG.info("blobs pass through this server: links to the store would be without TLS")
     return None
+
+
+@contextlib.contextmanager
+def _saying_that_it_waits() -> Iterator[None]:
+    """Stores that do not answer are tried for half a minute. Which one it is, the error says at the end."""
+    saying = asyncio.get_running_loop().call_later(SILENT_SECONDS, LOG.info, "waiting for the database and the blobs")
+    try:
+        yield
+    finally:
+        saying.cancel()
 
 
 @contextlib.contextmanager

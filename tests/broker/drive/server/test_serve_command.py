@@ -11,9 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from broker.drive.errors import Denied
+from broker.drive.errors import Denied, Unusable
 from broker.drive.http.connection import Options
 from broker.drive.http.retrying import Patience
+from broker.drive.server import serving
 from launcher.cli import main
 from launcher.commands.serve import parse
 from launcher.say import FAILED
@@ -139,6 +140,23 @@ def test_what_cannot_be_served_is_told(words: list[str], said: str, capfd: pytes
     assert main(["serve", *words]) == FAILED
     told = capfd.readouterr().err
     assert told.startswith("seccomp-drive: ") and said in told and told.count("seccomp-drive: ") == 1
+
+
+@pytest.mark.parametrize("silent", [0.01, 60])
+def test_a_start_that_takes_long_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, silent: float
+) -> None:
+    """And one that does not is not."""
+
+    async def slow(*_: object) -> None:
+        await asyncio.sleep(0.2)
+        raise Unusable("enough")
+
+    monkeypatch.setattr(serving, "SILENT_SECONDS", silent)
+    monkeypatch.setattr(serving.belonging, "require", slow)
+    words = ["--meta", f"sqlite:///{tmp_path}/m", "--blobs", "memory:", "--listen", "127.0.0.1:0"]
+    assert main(["serve", *words]) == FAILED
+    assert ("waiting for the database" in caplog.text) is (silent < 1)
 
 
 def test_blobs_of_another_database_are_not_served(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
