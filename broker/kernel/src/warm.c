@@ -207,6 +207,11 @@ bool warm_is_listed(struct warm *warm, size_t drive, const char *path, size_t le
     return listed;
 }
 
+static uint16_t set_id_of(const struct slot *node)
+{
+    return node->first >> 32;
+}
+
 /* What is known of a node, unless another session has changed anything since. */
 static const struct slot *current(const struct warm *warm, size_t drive, uint64_t inode)
 {
@@ -224,7 +229,7 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
             .has_nlink = slot->first & HAS_NLINK,
             .has_blocks = slot->first & HAS_BLOCKS,
             .dirty = slot->first & DIRTY,
-            .set_id = slot->first >> 32,
+            .set_id = set_id_of(slot),
             .nlink = (uint32_t)slot->first,
             .blocks = slot->second,
         };
@@ -235,8 +240,8 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
 bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t now, uint64_t *version)
 {
     pthread_mutex_lock(&warm->mutex);
-    const struct slot *slot = get(&warm->drives[drive].complete, inode_key(inode));
-    bool complete = slot && slot->first > now && current(warm, drive, inode);
+    const struct slot *slot = get(&warm->drives[drive].complete, inode_key(inode)), *node = current(warm, drive, inode);
+    bool complete = slot && slot->first > now && node && !set_id_of(node);
     *version = complete ? slot->second : 0;
     pthread_mutex_unlock(&warm->mutex);
     return complete;

@@ -77,7 +77,8 @@ bool warm_is_fresh(struct warm *warm, size_t drive, const char *path, size_t len
 bool warm_is_listed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
 bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *shown);
 
-/* The version that the whole content of a clean file is of; false if it cannot be told. */
+/* The version that the whole content of a clean file is of; false if it cannot be told, and of files with set-id bits,
+ * whose descriptors have a number in the range: their fstat(2) is the broker's. */
 bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t now, uint64_t *version);
 bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from vouched import Setting, setting_of
 
 from broker.kernel import native
+from broker.remotes.nodes import version_of
 
 OPENAT, OPENAT2, SETFSUID = 257, 437, 122
 O_TMPFILE = 0o20000000 | os.O_DIRECTORY
@@ -122,6 +124,11 @@ def test_only_what_is_vouched_for_is_opened(setting: Setting) -> None:
 
     def another_session() -> None:
         setting.shared[9] = 1
+
+    setting.complete("d/file")
+    setting.drive.node(ino, None, None, 0o4000, False)
+    setting.drive.complete(ino, version_of((setting.remote / "d" / "file").stat()), time.monotonic() + 60)
+    assert handed_over(setting), "the broker gives it a number in the range"
 
     takes: list[Callable[[], None]] = [
         lambda: setting.drive.node(ino, None, None, 0, True),
