@@ -23,6 +23,7 @@ from tests.broker.drive.server.asking import token_of
 from tests.broker.drive.server.people import HASTY, person
 from tests.broker.drive.server.serving import ROOT, ServerProcess
 
+FREE = ["--listen", "127.0.0.1:0"]
 STORES = ["--meta", "sqlite:////tmp/none/m", "--blobs", "memory:"]
 
 
@@ -125,12 +126,12 @@ def test_numbers_can_be_kept_from_others(tmp_path: Path, metadata_url: str, blob
         ([*STORES, "--quota", "5XB"], 'serve: "5XB" is no size: write --quota 10GiB'),
         ([*STORES, "--quota", "9999999999TiB"], 'serve: "9999999999" is no number, or too large'),
         ([*STORES, "--quota-files", "-3"], 'serve: "-3" is no number, or too large: write --quota-files 100000'),
-        (["--meta", "postgresql://localhost:x/d", "--blobs", "memory:"], "is no URL of a database"),
+        (["--meta", "postgresql://localhost:x/d", "--blobs", "memory:", *FREE], "is no URL of a database"),
         ([*STORES, "--listen", "0.0.0.0:0"], "give --tls-cert and --tls-key, or --plain-http"),
         ([*STORES, "--listen", "0.0.0.0:0", "--plain-http"], "--origin https://drive.example.org"),
         ([*STORES, "--tls-cert", "/none"], "--tls-cert and --tls-key belong together"),
         ([*STORES, "--metrics-token-file", "/none"], "/none cannot be read"),
-        ([*STORES, "--listen", "127.0.0.1:0"], "/tmp/none/m"),
+        ([*STORES, *FREE], "/tmp/none/m"),
         (["--meta", "sqlite:////tmp/none/m", "--blobs", "ftp://x", "--listen", "127.0.0.1:0"], "no place for blobs"),
         ([*STORES, "--more"], "unrecognized arguments: --more"),
     ],
