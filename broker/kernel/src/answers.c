@@ -43,10 +43,11 @@ static bool understand(const struct trapped *trapped, struct request *request)
 
 /* 0, -errno for the program, or 1 where only the broker can tell. */
 static int look(const struct court *court, const struct row *row, const struct request *request,
-                const struct identity *as, const struct place *place, uint64_t now, union status *status)
+                const struct identity *as, const struct place *place, const struct base *base, uint64_t now,
+                union status *status)
 {
     struct warm *warm = court->warm;
-    int file = open_beneath(as, warm->drives[place->drive].root_fd, place->path, O_PATH | O_NOFOLLOW);
+    int file = open_as(as, &warm->drives[place->drive], base, place->path, O_PATH | O_NOFOLLOW);
     if (file < 0)
         return file == -ENOENT ? -ENOENT : 1;
     bool extended = row->shows == SHOWS_STATX;
@@ -85,7 +86,7 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
     union status status;
     if (!understand(trapped, &request) || !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
-    int error = look(court, row, &request, as, place, now, &status);
+    int error = look(court, row, &request, as, place, base, now, &status);
     if (error > 0 || (error == -ENOENT && has_moved(trapped, base)))
         return false;
     if (!error) {
@@ -103,7 +104,7 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
 /* 0 or -errno. */
 static int stat_at(int root, const char *path, struct stat *status)
 {
-    int node = open_beneath(NULL, root, path, O_PATH | O_NOFOLLOW);
+    int node = open_beneath(root, path, O_PATH | O_NOFOLLOW);
     if (node < 0)
         return node;
     int error = fstat(node, status) ? -errno : 0;
@@ -143,16 +144,16 @@ static bool remote_lacks(struct warm *warm, const struct place *place)
  *
  * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
  * has a lease on it meanwhile, for whose end the broker waits. */
-static int open_complete(struct warm *warm, const struct identity *as, const struct place *place, uint64_t now,
-                         int flags)
+static int open_complete(struct warm *warm, const struct identity *as, const struct place *place,
+                         const struct base *base, uint64_t now, int flags)
 {
-    int root = warm->drives[place->drive].root_fd;
+    const struct drive *drive = &warm->drives[place->drive];
     struct stat looked, opened;
     uint64_t version;
-    int error = stat_at(root, place->path, &looked);
+    int error = stat_at(drive->root_fd, place->path, &looked);
     if (!error && !S_ISREG(looked.st_mode))
         return -EINVAL;
-    int file = error && error != -ENOENT ? error : open_beneath(as, root, place->path, flags | O_NONBLOCK);
+    int file = error && error != -ENOENT ? error : open_as(as, drive, base, place->path, flags | O_NONBLOCK);
     if (file < 0)
         return file == -ENOENT && !remote_lacks(warm, place) ? -ESTALE : file;
     if (!error && !fstat(file, &opened) && opened.st_ino == looked.st_ino &&
@@ -171,7 +172,7 @@ static bool answer_open(struct court *court, struct trapped *trapped, const stru
     int flags = (int)notification->data.args[row->flags_argument];
     if (row->follows != FOLLOWS_UNLESS || flags & ~READING)
         return false;
-    int file = open_complete(court->warm, as, place, now, flags | LARGE_FILE), number = -ESTALE;
+    int file = open_complete(court->warm, as, place, base, now, flags | LARGE_FILE), number = -ESTALE;
     bool moved = has_moved(trapped, base);
     if (file == -ENOENT && !moved)
         return !notification_send(court->listener, notification->id, 0, -ENOENT, 0);
@@ -198,7 +199,7 @@ bool answer_warm(struct court *court, struct trapped *trapped)
         atomic_load(&court->rooted) || !locate(court, trapped, &normal, &place, &base))
         return false;
     const struct identity *as = trapped->others ? &trapped->others->effective : NULL;
-    if ((!trapped->own && !as) || !may_come(as, &court->warm->drives[place.drive], &base))
+    if (!trapped->own && !as)
         return false;
     clock_gettime(CLOCK_MONOTONIC, &clock);
     uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;

@@ -1,8 +1,8 @@
 #define _GNU_SOURCE
 #include "locate.h"
 
+#include <errno.h>
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -80,26 +80,21 @@ bool locate(const struct court *court, struct trapped *trapped, struct normal *n
     return false;
 }
 
-int open_beneath(const struct identity *as, int root, const char *path, int flags)
+int open_beneath(int root, const char *path, int flags)
 {
     struct open_how how = {
         .flags = flags | O_CLOEXEC,
         .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
     };
-    struct argument arguments[6] = {
-        {.value = root}, {.value = (uintptr_t)path}, {.value = (uintptr_t)&how}, {.value = sizeof how}};
-    long result;
-    int error = perform(AUDIT_ARCH_X86_64, SYS_openat2, arguments, as, &result);
-    return error ? error : result;
+    int file = syscall(SYS_openat2, root, path, &how, sizeof how);
+    return file < 0 ? -errno : file;
 }
 
-bool may_come(const struct identity *as, const struct drive *drive, const struct base *base)
+/* Of the way to the drive's root no other call of ours sees anything. */
+static bool may_come(const struct drive *drive, const struct base *base)
 {
     char folder[PATH_LIMIT];
-    struct argument arguments[6] = {
-        {.value = AT_FDCWD}, {.value = (uintptr_t)folder}, {.value = X_OK}, {.value = AT_EACCESS}};
-    long result;
-    if (!as || drive->scheme || base->length)
+    if (drive->scheme || base->length)
         return true;
     const char *last = memrchr(drive->prefix.bytes, '/', drive->prefix.length);
     size_t length = last - drive->prefix.bytes;
@@ -107,5 +102,18 @@ bool may_come(const struct identity *as, const struct drive *drive, const struct
         return false;
     memcpy(folder, drive->prefix.bytes, length);
     strcpy(folder + length, length ? "" : "/");
-    return !perform(AUDIT_ARCH_X86_64, SYS_faccessat2, arguments, as, &result) && !result;
+    return !syscall(SYS_faccessat2, AT_FDCWD, folder, X_OK, AT_EACCESS);
+}
+
+int open_as(const struct identity *as, const struct drive *drive, const struct base *base, const char *path, int flags)
+{
+    struct before before;
+    if (!as)
+        return open_beneath(drive->root_fd, path, flags);
+    int error = assume(as, &before);
+    if (error)
+        return error;
+    int file = may_come(drive, base) ? open_beneath(drive->root_fd, path, flags) : -EACCES;
+    resume(&before);
+    return file;
 }

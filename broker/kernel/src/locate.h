@@ -22,10 +22,11 @@ bool locate(const struct court *court, struct trapped *trapped, struct normal *n
 /* Whether the folder has another path by now: there the kernel would find what we did not. */
 bool has_moved(struct trapped *trapped, const struct base *before);
 
-/* openat2(2) through no symlink, as somebody else unless `as` is NULL; or -errno. */
-int open_beneath(const struct identity *as, int root, const char *path, int flags);
+/* openat2(2) through no symlink; or -errno. */
+int open_beneath(int root, const char *path, int flags);
 
-/* Whether the kernel would let the caller come to the drive's root: of the way to it our own calls see nothing. */
-bool may_come(const struct identity *as, const struct drive *drive, const struct base *base);
+/* The same of what is at `path` in the mirror, as somebody else unless `as` is NULL: who may not come to the drive's
+ * prefix gets -EACCES, too. */
+int open_as(const struct identity *as, const struct drive *drive, const struct base *base, const char *path, int flags);
 
 #endif

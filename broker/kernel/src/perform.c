@@ -14,14 +14,6 @@
 
 enum { GROUPS_MAX = 65536 };
 
-struct own {
-    unsigned fsuid, fsgid;
-    unsigned *groups;
-    size_t group_count;
-    struct __user_cap_data_struct capabilities[2];
-    bool groups_taken, fsgid_taken, fsuid_taken, capabilities_taken;
-};
-
 static struct __user_cap_header_struct header(void)
 {
     return (struct __user_cap_header_struct){_LINUX_CAPABILITY_VERSION_3, 0};
@@ -38,7 +30,7 @@ static unsigned fs_id(long number)
     return syscall(number, -1); /* an impossible id changes nothing and answers with the present one */
 }
 
-static int remember(struct own *own)
+static int remember(struct before *own)
 {
     memset(own, 0, sizeof *own);
     struct __user_cap_header_struct head = header();
@@ -62,7 +54,7 @@ static void insist(bool done)
         abort(); /* going on as somebody else would be worse */
 }
 
-static void give_back(struct own *own)
+void resume(struct before *own)
 {
     /* The capabilities first, because the rest may need them; and last, because fsuid 0 raises some. */
     if (own->capabilities_taken)
@@ -82,13 +74,13 @@ static void give_back(struct own *own)
     free(own->groups);
 }
 
-static bool same_groups(const struct own *own, const struct identity *identity)
+static bool same_groups(const struct before *own, const struct identity *identity)
 {
     return own->group_count == identity->group_count &&
            !memcmp(own->groups, identity->groups, own->group_count * sizeof *own->groups);
 }
 
-static int take(struct own *own, const struct identity *identity)
+static int take(struct before *own, const struct identity *identity)
 {
     struct __user_cap_data_struct wanted[2];
     memcpy(wanted, own->capabilities, sizeof wanted);
@@ -117,6 +109,21 @@ static int take(struct own *own, const struct identity *identity)
             return -errno;
     }
     return 0;
+}
+
+int assume(const struct identity *identity, struct before *before)
+{
+    if (identity->group_count > GROUPS_MAX)
+        return -EINVAL;
+    int error = remember(before);
+    if (error) {
+        free(before->groups);
+        return error;
+    }
+    error = take(before, identity);
+    if (error)
+        resume(before);
+    return error;
 }
 
 static long enter_i386(long number, const uint32_t args[6])
@@ -189,23 +196,15 @@ int perform(uint32_t arch, long number, const struct argument arguments[6], cons
 {
     if (arch != AUDIT_ARCH_X86_64 && arch != AUDIT_ARCH_I386)
         return -EINVAL;
-    if (identity && identity->group_count > GROUPS_MAX)
-        return -EINVAL;
-    struct own own;
-    int error = 0;
-    if (identity) {
-        error = remember(&own);
-        if (error) {
-            free(own.groups);
-            return error;
-        }
-        error = take(&own, identity);
-    }
-    if (!error && arch == AUDIT_ARCH_I386)
+    struct before before;
+    int error = identity ? assume(identity, &before) : 0;
+    if (error)
+        return error;
+    if (arch == AUDIT_ARCH_I386)
         error = call_i386(number, arguments, result);
-    else if (!error)
+    else
         *result = call_x86_64(number, arguments);
     if (identity)
-        give_back(&own);
+        resume(&before);
     return error;
 }
