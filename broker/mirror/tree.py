@@ -322,9 +322,14 @@ class Tree:
         """A name of the inode, by looking through the whole tree."""
         return next((path for path, status in self.walk() if status.st_ino == ino), None)
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether somebody has removed the mirror under us: what was written in it cannot be pushed any more."""
+        return os.fstat(self.root_fd).st_nlink == 0
+
     def require_present(self) -> None:
-        """EIO when somebody has removed the mirror under us: what was written in it cannot be pushed any more."""
-        if os.fstat(self.root_fd).st_nlink == 0:
+        """EIO when it `is_removed`."""
+        if self.is_removed:
             raise OSError(errno.EIO, "the cache directory was removed; what was written since the last push is lost")
 
     def close(self) -> None:

@@ -158,7 +158,8 @@ class WriteBack:
         task.add_done_callback(self._tasks.discard)
 
     async def flush(self, since: float | None = None) -> list[Path]:
-        """Push all that can be pushed; the paths that stay behind although nobody writes to them any more.
+        """Push all that can be pushed; the paths that stay behind although nobody writes to them any more. The root
+        stands for files of a mirror that was removed.
 
         What has failed since then, by time.monotonic(), is not tried again (default: from now on).
         """
@@ -261,7 +262,8 @@ class WriteBack:
             await self.settle(ino, unfinished=unfinished)
         except (RemoteError, OSError, MemoryError) as error:
             if ino not in self._retries:
-                self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}; it is tried again")
+                again = "" if self._tree.is_removed else "; it is tried again"
+                self._tell(await self._path(ino) or b"", f"is not pushed yet: {_reason(error)}{again}")
             self._retries.failed(ino)
         else:
             self._retries.succeeded(ino)
@@ -270,8 +272,10 @@ class WriteBack:
         async with self._locks.node(ino):
             record = await self._ledger.get(ino)
             path = await self._path(ino)
-            if record is None or not record.dirty or path is None:
+            if record is None or not record.dirty:
                 return None
+            if path is None:
+                return b"" if self._tree.is_removed else None
             return None if self._has_writer(self._held[ino].anchor) else path
 
     async def _is_written(self, node: int, ino: int) -> bool:

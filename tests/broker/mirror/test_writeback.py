@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import mmap
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import AsyncIterator
@@ -329,3 +330,15 @@ async def test_what_is_truncated_unread_is_empty_when_it_becomes_dirty(
         os.close(await drive.open(b"f", os.O_WRONLY | os.O_TRUNC))
         assert sizes == [0]
         await settled(drive)
+
+
+async def test_a_cache_that_was_removed_leaves_its_files_behind(drives: Drives, memory: Memory) -> None:
+    """What was written in it is lost: that is told, without a word of another attempt, and is no success."""
+    async with drives() as drive:
+        file = await drive.open(b"f", WRITE)
+        os.write(file, b"lost")
+        shutil.rmtree(drives.directory)
+        os.close(file)
+        assert await drive.flush() == [b""]
+        [said] = drive.said
+        assert said.endswith("the cache directory was removed; what was written since the last push is lost")
