@@ -15,7 +15,8 @@ from launcher.job import Job, stop_by
 from launcher.procfs import descendants
 from launcher.say import FAILED, NOT_PUSHED, say
 
-_KEPT = 'The content is kept in the cache; run "seccomp-drive sync"'
+_SYNC = '"seccomp-drive sync" with the same -p and -m'
+_KEPT = f"The content is kept in the cache; run {_SYNC}"
 _SHOWN = 10
 _MESSAGE_MAX = 1 << 18
 _LEAVE = {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM}
@@ -175,7 +176,7 @@ class Front:
         elif self._code is None:
             self._lose_broker()
         else:
-            say('the broker died before all was pushed; run "seccomp-drive sync"')
+            say(f"the broker died before all was pushed; run {_SYNC}")
 
     def _lose_broker(self) -> None:
         if self._failed or self._lost:
@@ -185,10 +186,10 @@ class Front:
         if self._keep_running:
             say(
                 "the broker died. The program runs on, but its calls on paths fail with ENOSYS; "
-                'run "seccomp-drive sync" to push what it has written'
+                f"run {_SYNC} to push what it has written"
             )
         else:
-            say('the broker died, and the program with it; run "seccomp-drive sync" to push what it has written')
+            say(f"the broker died, and the program with it; run {_SYNC} to push what it has written")
 
     def _take(self, info: signal.struct_siginfo) -> None:
         if info.si_signo == signal.SIGCHLD or (info.si_signo == signal.SIGIO and info.si_code > 0):
@@ -219,7 +220,7 @@ class Front:
             self._warned = True
             say(
                 "the program has ended, its files are still being pushed. Interrupt again to leave now: "
-                'nothing is lost, what is not pushed is kept in the cache, for "seccomp-drive sync"'
+                f"nothing is lost, what is not pushed is kept in the cache, for {_SYNC}"
             )
             self._tell_broker(messages.ASK)
 

@@ -123,7 +123,7 @@ def test_a_session_that_breaks() -> None:
     result = run("crash", "sleep", "100")
     assert result.returncode == 125
     assert "RuntimeError: the session is broken" in result.stderr
-    assert 'run "seccomp-drive sync" to push what it has written' in result.stderr
+    assert 'run "seccomp-drive sync" with the same -p and -m to push what it has written' in result.stderr
 
 
 @pytest.mark.parametrize(("argv", "status"), [(["true"], 74), (["false"], 1)])
