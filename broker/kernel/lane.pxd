@@ -92,7 +92,7 @@ cdef extern from "src/warm.h":
     void warm_complete(warm *owner, size_t number, uint64_t inode, uint64_t version, uint64_t until)
 
 cdef extern from "src/witness.h":
-    uint64_t state_key(uint64_t seed, uint64_t inode, const char *state, size_t size)
+    uint64_t state_key(uint64_t seed, uint64_t inode, uint64_t version, const char *state, size_t size)
     uint64_t version_text_key(uint64_t seed, const char *version, size_t length)
 
 cdef extern from "src/judge.h":

@@ -177,8 +177,10 @@ cdef class WarmDrive:
     def forget_nodes(self):
         warm_forget_nodes(self.owner.native, self.number)
 
-    def witnessed(self, bytes path, uint64_t ino, bytes state):
-        cdef uint64_t key = state_key(self.owner.native.seed, ino, state, len(state))
+    def witnessed(self, bytes path, uint64_t ino, version, bytes state):
+        cdef bytes text = (version or "").encode()
+        cdef uint64_t known = version_text_key(self.owner.native.seed, text, len(text))
+        cdef uint64_t key = state_key(self.owner.native.seed, ino, known, state, len(state))
         warm_witnessed(self.owner.native, self.number, path, len(path), key)
 
     def complete(self, uint64_t ino, str version, double until):

@@ -194,4 +194,5 @@ class Lookup:
         self._trust.name(path, started)
         if state:
             status = self._tree.lstat(path)
-            self._trust.witnessed(path, status.st_ino if status else 0, state)
+            version = attributes.version if attributes else None
+            self._trust.witnessed(path, status.st_ino if status else 0, version, state)

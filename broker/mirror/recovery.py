@@ -195,6 +195,7 @@ class Recovery:
     async def _drop_kept(self, kept: bytes, ino: int) -> None:
         """Its record goes as well, unless the file has other names, by which somebody may be writing it."""
         if os.lstat(kept).st_nlink == 1:
+            self._stash.empty(kept)
             await self._ledger.drop(ino)
         self._stash.drop(kept)
 

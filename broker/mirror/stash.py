@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 
+from broker.mirror import leases
 from broker.mirror.tree import Tree
 from broker.remotes.paths import Path
 
@@ -35,6 +37,18 @@ class Stash:
         for name in (kept, kept + _OF):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
+
+    def empty(self, kept: bytes) -> None:
+        """Free the room of what is about to be dropped, where nobody has it open and it has no other name: on a full
+        disk there is none to put its end on record."""
+        with contextlib.suppress(OSError):
+            file = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                status = os.fstat(file)
+                if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not leases.is_open(file):
+                    os.truncate(kept, 0)
+            finally:
+                os.close(file)
 
     def left(self) -> list[tuple[bytes, int, Path | None]]:
         """All that is kept, each with its inode number and, where that was noted, its path."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.mirror.vouching import Vouch
 from broker.remotes.paths import Path, parent_of
+from broker.remotes.protocol import Version
 
 _KNOWN_MOST = 100_000
 """Names, and listings, that are remembered; beyond it all are forgotten."""
@@ -50,9 +51,9 @@ class Trust:
         self._names[path] = at
         self._vouch.name(path, at + self.ttl)
 
-    def witnessed(self, path: Path, ino: int, state: bytes) -> None:
-        """The remote had that node there, none being 0, when its witness was in that state."""
-        self._vouch.witnessed(path, ino, state)
+    def witnessed(self, path: Path, ino: int, version: Version | None, state: bytes) -> None:
+        """As `Vouch.witnessed`."""
+        self._vouch.witnessed(path, ino, version, state)
 
     def listing(self, path: Path, at: float, took: float = 0.0) -> None:
         """The folder was listed, in `took` seconds. It counts as long as that, if that is more than the ttl: who goes

@@ -49,8 +49,10 @@ class Vouch(Protocol):
         that the remote is still at that. Whatever is said of the node takes it back."""
         ...
 
-    def witnessed(self, path: Path, ino: int, state: bytes) -> None:
-        """The remote had this node at `path`, none being 0, when its witness was in that state (`Witness.memory`)."""
+    def witnessed(self, path: Path, ino: int, version: Version | None, state: bytes) -> None:
+        """The remote had this version at `path`, where the mirror has that node (None and 0 for nothing), when its
+        witness was in that state (`Witness.memory`). While the mirror keeps another version, because somebody works
+        with it, the two differ."""
         ...
 
 
@@ -71,4 +73,4 @@ class NoVouch:
 
     def complete(self, ino: int, version: Version, until: float) -> None: ...
 
-    def witnessed(self, path: Path, ino: int, state: bytes) -> None: ...
+    def witnessed(self, path: Path, ino: int, version: Version | None, state: bytes) -> None: ...

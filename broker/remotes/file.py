@@ -43,6 +43,7 @@ class FileRemote:
     def __init__(self, root: int, reopen: Callable[[], int], hidden: Collection[Path] = ()) -> None:
         self._capabilities = capabilities_of(root)
         self._prompt = answers_at_once(root)
+        self._witness = Witness(folder=root) if self._prompt else None
         self._tree = Tree(Root(root, reopen), hidden)
         self._pool = pool(_THREADS, "file-remote")
         self._closed = False
@@ -53,7 +54,7 @@ class FileRemote:
 
     @property
     def witness(self) -> Witness | None:
-        return Witness(folder=self._tree.root) if self._prompt else None
+        return self._witness
 
     @property
     def _at_once(self) -> bool:

@@ -45,10 +45,6 @@ class Tree:
         self._hidden = hidden
         self._replacer = Replacer()
 
-    @property
-    def root(self) -> int:
-        return self._root.file(b"")
-
     def stat(self, path: Path) -> Attributes:
         node = self._open(path, _NODE)
         try:

@@ -112,20 +112,12 @@ static int stat_at(int root, const char *path, struct stat *status)
     return error;
 }
 
-/* Whether nothing has changed since the remote had that node there; none is 0. */
-static bool is_as_witnessed(struct warm *warm, const struct place *place, uint64_t inode)
-{
-    const struct drive *drive = &warm->drives[place->drive];
-    return drive->state && warm_is_witnessed(warm, place->drive, place->path, place->length,
-                                             state_key(warm->seed, inode, drive->state, drive->state_size));
-}
-
 static bool remote_has(struct warm *warm, const struct place *place, uint64_t inode, uint64_t version)
 {
     const struct drive *drive = &warm->drives[place->drive];
     struct stat theirs;
     if (drive->folder < 0)
-        return is_as_witnessed(warm, place, inode);
+        return warm_is_witnessed(warm, place->drive, place->path, place->length, inode, version);
     return !stat_at(drive->folder, place->path, &theirs) && version_key(warm->seed, &theirs) == version;
 }
 
@@ -135,7 +127,7 @@ static bool remote_lacks(struct warm *warm, const struct place *place)
     const struct drive *drive = &warm->drives[place->drive];
     struct stat theirs;
     if (drive->folder < 0)
-        return is_as_witnessed(warm, place, 0);
+        return warm_is_witnessed(warm, place->drive, place->path, place->length, 0, version_text_key(warm->seed, "", 0));
     return stat_at(drive->folder, place->path, &theirs) == -ENOENT && !fstat(drive->folder, &theirs) && theirs.st_nlink;
 }
 
@@ -171,6 +163,9 @@ static bool answer_open(struct court *court, struct trapped *trapped, const stru
     const struct row *row = trapped->row;
     int flags = (int)notification->data.args[row->flags_argument];
     if (row->follows != FOLLOWS_UNLESS || flags & ~READING)
+        return false;
+    /* The witness is looked at as we are: whom the folders on the way let through, only fresh ones tell. */
+    if (as && !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
     int file = open_complete(court->warm, as, place, base, now, flags | LARGE_FILE), number = -ESTALE;
     bool moved = has_moved(trapped, base);

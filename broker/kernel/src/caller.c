@@ -127,19 +127,21 @@ bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, ui
            capabilities == own->capabilities && (moved ? is_at_home(own, tid) : caller->at_home);
 }
 
-/* A thread changes only its own groups, and no call of it comes before we have seen that one. */
+/* Before anybody has called setgroups(2) all have those of the program. Afterwards they are read for each call: a thread's
+ * id, and its process file descriptor, may be another's by then, who has taken them over by an execve(2) (de_thread in
+ * fs/exec.c). */
 static bool know_groups(struct caller *caller, uint64_t regroupings)
 {
     struct tracee_status status;
     struct identity *identity = &caller->identities.effective;
-    if (caller->grouped == regroupings + 1)
+    if (caller->grouped && !regroupings)
         return true;
     if (tracee_status(caller->tid, &status))
         return false;
     free((unsigned *)identity->groups);
     identity->groups = status.groups;
     identity->group_count = status.group_count;
-    caller->grouped = regroupings + 1;
+    caller->grouped = true;
     return true;
 }
 

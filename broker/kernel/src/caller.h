@@ -22,7 +22,7 @@ struct callers {
         pid_t tid;
         int file;
         bool at_home;             /* in our user namespace when it was opened */
-        uint64_t grouped;         /* how many changes of groups there had been when `groups` were read; 0 for never */
+        bool grouped;             /* `groups` have been read */
         struct identities {
             struct identity effective, real; /* the second for access(2); `groups` are those of the first, malloc'd */
         } identities;

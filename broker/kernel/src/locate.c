@@ -84,7 +84,7 @@ int open_beneath(int root, const char *path, int flags)
 {
     struct open_how how = {
         .flags = flags | O_CLOEXEC,
-        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+        .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV,
     };
     int file = syscall(SYS_openat2, root, path, &how, sizeof how);
     return file < 0 ? -errno : file;

@@ -22,7 +22,7 @@ bool locate(const struct court *court, struct trapped *trapped, struct normal *n
 /* Whether the folder has another path by now: there the kernel would find what we did not. */
 bool has_moved(struct trapped *trapped, const struct base *before);
 
-/* openat2(2) through no symlink; or -errno. */
+/* openat2(2) through no symlink, and to no other file system, which may hang; or -errno. */
 int open_beneath(int root, const char *path, int flags);
 
 /* The same of what is at `path` in the mirror, as somebody else unless `as` is NULL: who may not come to the drive's

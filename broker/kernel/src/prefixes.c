@@ -174,6 +174,13 @@ enum magic magic_link(const char *path)
     return NO_MAGIC;
 }
 
+/* The multiplier is secret, so that nobody can construct two texts with one key. */
+static uint64_t mixed(uint64_t hash, uint64_t secret)
+{
+    unsigned __int128 product = (unsigned __int128)hash * (secret | 1);
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 uint64_t text_key(uint64_t seed, const char *text, size_t length, uint64_t kind)
 {
     const uint64_t odd = 0x9e3779b97f4a7c15ULL;
@@ -184,9 +191,7 @@ uint64_t text_key(uint64_t seed, const char *text, size_t length, uint64_t kind)
         memcpy(&word, text, piece);
         text += piece;
         length -= piece;
-        hash = (hash ^ word) * odd;
-        hash ^= hash >> 29;
+        hash = mixed(hash ^ word, seed);
     }
-    hash *= 0xbf58476d1ce4e5b9ULL;
-    return hash ^ hash >> 32;
+    return mixed(hash ^ odd, seed);
 }

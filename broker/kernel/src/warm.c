@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "warm.h"
 
+#include "witness.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -115,8 +117,10 @@ void warm_free(struct warm *warm)
 void warm_close(struct warm *warm)
 {
     pthread_mutex_lock(&warm->mutex);
-    for (size_t drive = 0; drive < warm->count; drive++)
+    for (size_t drive = 0; drive < warm->count; drive++) {
         warm->drives[drive].shared = warm->drives[drive].state = NULL;
+        warm->drives[drive].folder = warm->drives[drive].root_fd = -1;
+    }
     pthread_mutex_unlock(&warm->mutex);
 }
 
@@ -247,11 +251,13 @@ bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t 
     return complete;
 }
 
-bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key)
+bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t inode, uint64_t version)
 {
+    const struct drive *owner = &warm->drives[drive];
     pthread_mutex_lock(&warm->mutex);
-    const struct slot *slot = get(&warm->drives[drive].witnessed, path_key(warm, path, length, NAME));
-    bool witnessed = slot && slot->first == key;
+    const struct slot *slot = get(&owner->witnessed, path_key(warm, path, length, NAME));
+    bool witnessed = slot && owner->state &&
+                     slot->first == state_key(warm->seed, inode, version, owner->state, owner->state_size);
     pthread_mutex_unlock(&warm->mutex);
     return witnessed;
 }

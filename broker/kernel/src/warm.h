@@ -69,7 +69,8 @@ void warm_forget_nodes(struct warm *warm, size_t drive);
  * reading. Whatever is said of the node takes it back. */
 void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t until);
 
-/* The remote had a node at `path` when its witness was in the state of that key (witness.h), which is the node's, too. */
+/* The key (witness.h) of the mirror's node at `path`, of the version that the remote had there, and of the state that its
+ * witness was in before it was asked. */
 void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
 
 /* Whether every name on the way of `path`, and itself, is fresh at `now`. */
@@ -80,6 +81,6 @@ bool warm_shown(struct warm *warm, size_t drive, uint64_t inode, struct shown *s
 /* The version that the whole content of a clean file is of; false if it cannot be told, and of files with set-id bits,
  * whose descriptors have a number in the range: their fstat(2) is the broker's. */
 bool warm_is_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t now, uint64_t *version);
-bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
+bool warm_is_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t inode, uint64_t version);
 
 #endif

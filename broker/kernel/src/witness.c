@@ -30,7 +30,8 @@ uint64_t version_text_key(uint64_t seed, const char *version, size_t length)
     return text_key(seed, version, length, VERSION) | 1;
 }
 
-uint64_t state_key(uint64_t seed, uint64_t inode, const char *state, size_t size)
+uint64_t state_key(uint64_t seed, uint64_t inode, uint64_t version, const char *state, size_t size)
 {
-    return text_key(seed ^ inode * 0x9e3779b97f4a7c15ULL, state, size, STATE) | 1;
+    uint64_t parts[] = {inode, version, text_key(seed, state, size, STATE)};
+    return text_key(seed, (const char *)parts, sizeof parts, STATE) | 1;
 }

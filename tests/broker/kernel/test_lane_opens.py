@@ -191,7 +191,7 @@ def test_what_was_not_there(tmp_path: Path) -> None:
     memory = bytearray(100)
     with setting_of(tmp_path, {"opened": opened}, memory=memoryview(memory)) as setting:
         assert handed_over(setting, path="/drive/d/none")
-        setting.drive.witnessed(b"d/none", 0, bytes(memory))
+        setting.drive.witnessed(b"d/none", 0, None, bytes(memory))
         assert setting.answered("opened", "/drive/d/none", 0) == -errno.ENOENT
         memory[50] = 1
         assert handed_over(setting, path="/drive/d/none")
@@ -205,9 +205,11 @@ def test_a_state_of_the_remote(tmp_path: Path) -> None:
         setting.complete("d/file")
         ino = (setting.tree / "d/file").stat().st_ino
         assert handed_over(setting)
-        setting.drive.witnessed(b"d/file", ino + 1, bytes(memory))
-        assert handed_over(setting)
-        setting.drive.witnessed(b"d/file", ino, bytes(memory))
+        version = version_of((setting.remote / "d" / "file").stat())
+        for wrong in ((ino + 1, version), (ino, version + "0"), (ino, None)):
+            setting.drive.witnessed(b"d/file", *wrong, bytes(memory))
+            assert handed_over(setting)
+        setting.drive.witnessed(b"d/file", ino, version, bytes(memory))
         assert not handed_over(setting)
         assert handed_over(setting, path="/drive/other")
         for place in (0, 99):
@@ -264,11 +266,26 @@ def test_only_regular_files(setting: Setting, make: Callable[[Path], None]) -> N
 def test_a_caller_who_acts_as_somebody_else(setting: Setting) -> None:
     """Opened as the one whom it acts as; what that one may not read, the broker is asked for."""
     setting.complete("d/file")
+    setting.vouch("d", "d/none")
+    setting.drive.name(b"d/file", time.monotonic() + 60)
     for mode in (0o644, 0o640, 0o600):
         (setting.tree / "d" / "file").chmod(mode)
         for uid in (0, 1000, 0):
             setting.probe.ask("set_fs_uid", uid)
             assert handed_over(setting) is (uid != 0 and mode == 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other identities to take")
+def test_the_way_is_fresh_for_others(setting: Setting) -> None:
+    """What they may not search the mirror may lack yet, or have with an older mode; the remote is asked as root."""
+    setting.complete("d/file")
+    setting.probe.ask("set_fs_uid", 1000)
+    assert handed_over(setting)
+    assert handed_over(setting, path="/drive/d/none")
+    setting.vouch("d", "d/none")
+    setting.drive.name(b"d/file", time.monotonic() + 60)
+    assert not handed_over(setting)
+    assert not handed_over(setting, path="/drive/d/none")
 
 
 def test_no_number_is_free(setting: Setting) -> None:

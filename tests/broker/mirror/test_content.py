@@ -52,10 +52,10 @@ class Complete(NoVouch):
 
     def __init__(self) -> None:
         self.known: dict[int, tuple[Version, float]] = {}
-        self.states: dict[bytes, tuple[int, bytes]] = {}
+        self.states: dict[bytes, tuple[int, Version | None, bytes]] = {}
 
-    def witnessed(self, path: bytes, ino: int, state: bytes) -> None:
-        self.states[path] = ino, state
+    def witnessed(self, path: bytes, ino: int, version: Version | None, state: bytes) -> None:
+        self.states[path] = ino, version, state
 
     def complete(self, ino: int, version: Version, until: float) -> None:
         self.known[ino] = version, until
@@ -103,12 +103,13 @@ async def test_the_state_of_the_remote_is_that_before_it_was_asked(
         remote.state[0] += 1
         gate.open()
         await reading
-        assert told.states[b"f"] == ((await drive.stat(b"f")).st_ino, bytes(8))
+        ino, version = (await drive.stat(b"f")).st_ino, (await memory.stat(b"f")).version
+        assert told.states[b"f"] == (ino, version, bytes(8))
         await drive.read(b"f")
-        assert told.states[b"f"][1] == bytes(remote.state)
+        assert told.states[b"f"] == (ino, version, bytes(remote.state))
         with pytest.raises(FileNotFoundError):
             await drive.read(b"g")
-        assert told.states[b"g"] == (0, bytes(remote.state))
+        assert told.states[b"g"] == (0, None, bytes(remote.state))
 
 
 async def test_concurrent_opens_fetch_once(drives: Drives, memory: Memory, plan: Plan) -> None:

@@ -35,3 +35,24 @@ def test_what_a_killed_session_has_kept_is_found(tree: Tree, noted: bool) -> Non
     assert stash.left() == [(kept, ino, path if noted else None)]
     stash.drop(kept)
     assert not os.listdir(tree.staging)
+
+
+def test_the_room_of_what_goes_is_free(tree: Tree) -> None:
+    """Unless somebody has it open, or it has another name."""
+    stash = Stash(tree)
+    ino = tree.create(b"f", file())
+    real = tree.real(b"f")
+    os.truncate(real, 0)
+    with open(real, "wb") as out:
+        out.write(b"content")
+    kept = stash.keep(b"f", ino)
+    stash.empty(kept)
+    assert os.stat(kept).st_size == 7
+    tree.remove(b"f")
+    with open(kept, "rb") as reading:
+        stash.empty(kept)
+        assert reading.read() == b"content"
+    stash.empty(kept)
+    assert os.stat(kept).st_size == 0
+    stash.drop(kept)
+    stash.empty(kept)
