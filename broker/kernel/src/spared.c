@@ -58,7 +58,7 @@ static bool is_left_to_close(struct court *court, struct trapped *trapped)
            warm_shown(court->warm, drive, file.st_ino, &shown) && shown.dirty && !shown.set_id;
 }
 
-/* What the kernel shows of an open file lacks the set-id bits that only the remote has, and nothing else. */
+/* What the kernel shows of an open file lacks the set-id bits that only the remote has; links and blocks are the mirror's. */
 static bool shows_all(struct court *court, struct trapped *trapped)
 {
     const struct row *row = trapped->row;
