@@ -58,6 +58,8 @@ bool locate(const struct court *court, struct trapped *trapped, struct normal *n
             return !normal->climbs && place->length;
         }
     }
+    if (names_scheme(&court->prefixes, path, length)) /* its root, or by way of a folder: not a name in that */
+        return false;
     if (!absolute) {
         find_base(trapped, base);
         if (base->length <= 0 || base->path[0] != '/' || ends_in(base->path, base->length, DELETED, sizeof DELETED - 1))

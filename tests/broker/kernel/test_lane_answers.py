@@ -166,6 +166,17 @@ def test_every_spelling_of_an_ordinary_path(setting: Setting) -> None:
         assert setting.handed_over("stat", other), other
 
 
+def test_a_scheme_is_no_name_in_a_folder(setting: Setting) -> None:
+    """Also where all names of the folder are known, and it is none of them."""
+    setting.drive.listing(b"", time.monotonic() + 60)
+    setting.drive.listing(b"d", time.monotonic() + 60)
+    setting.probe.ask("chdir", setting.tree / "d")
+    setting.probe.lane.forget_links()
+    assert setting.answered("stat", "other:") == -errno.ENOENT
+    for path in ("sommelier:", "/drive/d/sommelier:", "../d/sommelier:"):
+        assert setting.handed_over("stat", path), path
+
+
 def test_a_folder_that_was_removed_is_no_other(setting: Setting) -> None:
     """The kernel shows a working directory without a name by one that another folder may have."""
     (setting.tree / "gone").mkdir()
