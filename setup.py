@@ -59,20 +59,8 @@ EXTENSIONS = [
     extension(
         KERNEL,
         "lane",
-        *(
-            "notification",
-            "asking",
-            "tracee",
-            "status",
-            "perform",
-            "caller",
-            "prefixes",
-            "links",
-            "scripts",
-            "elf",
-            "signals",
-        ),
-        *("warm", "witness", "judge", "locate", "answers", "spared", "lane", "threads"),
+        *("notification", "asking", "tracee", "status", "perform", "caller", "prefixes", "links", "scripts", "elf"),
+        *("signals", "warm", "witness", "judge", "locate", "answers", "spared", "lane", "threads"),
     ),
     extension(MIRROR, "making", "place"),
 ]

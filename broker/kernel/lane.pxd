@@ -88,11 +88,12 @@ cdef extern from "src/warm.h":
     void warm_forget_names(warm *owner, size_t number)
     void warm_node(warm *owner, size_t number, uint64_t inode, const shown *node)
     void warm_forget_nodes(warm *owner, size_t number)
-    void warm_witnessed(warm *owner, size_t number, const char *path, size_t length, uint64_t key)
+    void warm_witnessed(
+        warm *owner, size_t number, const char *path, size_t length, uint64_t inode, uint64_t version, const char *state
+    )
     void warm_complete(warm *owner, size_t number, uint64_t inode, uint64_t version, uint64_t until)
 
 cdef extern from "src/witness.h":
-    uint64_t state_key(uint64_t seed, uint64_t inode, uint64_t version, const char *state, size_t size)
     uint64_t version_text_key(uint64_t seed, const char *version, size_t length)
 
 cdef extern from "src/judge.h":

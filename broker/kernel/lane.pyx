@@ -68,14 +68,19 @@ cdef int fill_row(row *target, source) except -1:
     return 0
 
 
-cdef object identity_of(const identity *known):
-    if known.groups == NULL:
-        return None
-    groups = tuple([known.groups[index] for index in range(known.group_count)])
+cdef object identity_of(const identity *known, tuple groups):
     return Identity(known.fsuid, known.fsgid, groups, known.capabilities)
 
 
+cdef tuple identities_of(const identities *known):
+    if known.effective.groups == NULL:
+        return None, None
+    groups = tuple([known.effective.groups[index] for index in range(known.effective.group_count)])
+    return identity_of(&known.effective, groups), identity_of(&known.real, groups)
+
+
 cdef object trapped_of(const item *queued):
+    identity, real = identities_of(&queued.others)
     return Trapped(
         queued.notification.id,
         queued.notification.pid,
@@ -87,8 +92,8 @@ cdef object trapped_of(const item *queued):
             for index in range(queued.path_count)
         ]),
         queued.own,
-        identity_of(&queued.others.effective),
-        identity_of(&queued.others.real),
+        identity,
+        real,
         queued.rooted,
     )
 
@@ -178,15 +183,14 @@ cdef class WarmDrive:
         warm_forget_nodes(self.owner.native, self.number)
 
     def witnessed(self, bytes path, uint64_t ino, version, bytes state):
-        cdef bytes text = (version or "").encode()
-        cdef uint64_t known = version_text_key(self.owner.native.seed, text, len(text))
-        cdef uint64_t key = state_key(self.owner.native.seed, ino, known, state, len(state))
-        warm_witnessed(self.owner.native, self.number, path, len(path), key)
+        warm_witnessed(self.owner.native, self.number, path, len(path), ino, self.key(version or ""), state)
 
     def complete(self, uint64_t ino, str version, double until):
+        warm_complete(self.owner.native, self.number, ino, self.key(version), <uint64_t>(until * 1e9))
+
+    cdef uint64_t key(self, str version):
         cdef bytes text = version.encode()
-        cdef uint64_t key = version_text_key(self.owner.native.seed, text, len(text))
-        warm_complete(self.owner.native, self.number, ino, key, <uint64_t>(until * 1e9))
+        return version_text_key(self.owner.native.seed, text, len(text))
 
 
 cdef class Lane:

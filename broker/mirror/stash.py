@@ -42,11 +42,13 @@ class Stash:
         """Free the room of what is about to be dropped, where nobody has it open and it has no other name: on a full
         disk there is none to put its end on record."""
         with contextlib.suppress(OSError):
-            file = os.open(kept, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            status = os.lstat(kept)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                return
+            file = os.open(kept, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                status = os.fstat(file)
-                if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and not leases.is_open(file):
-                    os.truncate(kept, 0)
+                if not leases.is_open(file):
+                    os.ftruncate(file, 0)
             finally:
                 os.close(file)
 

@@ -14,6 +14,9 @@
 
 enum { STATX_SYNC_TYPE = 0x6000, NO_AUTOMOUNT = 0x800, LARGE_FILE = 0100000 };
 
+/* Instead of an error for the program: only the broker can tell. No errno is that large. */
+enum { ASK = -4096 };
+
 /* What a file may be opened with that is only read; openat(2) adds LARGE_FILE by itself, openat2(2) does not. */
 static const int READING = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | LARGE_FILE;
 
@@ -41,7 +44,7 @@ static bool understand(const struct trapped *trapped, struct request *request)
     return !(request->flags & ~known) && !(request->mask & STATX__RESERVED);
 }
 
-/* 0, -errno for the program, or 1 where only the broker can tell. */
+/* 0, -errno for the program, or ASK. */
 static int look(const struct court *court, const struct row *row, const struct request *request,
                 const struct identity *as, const struct place *place, const struct base *base, uint64_t now,
                 union status *status)
@@ -49,22 +52,22 @@ static int look(const struct court *court, const struct row *row, const struct r
     struct warm *warm = court->warm;
     int file = open_as(as, &warm->drives[place->drive], base, place->path, O_PATH | O_NOFOLLOW);
     if (file < 0)
-        return file == -ENOENT ? -ENOENT : 1;
+        return file == -ENOENT ? -ENOENT : ASK;
     bool extended = row->shows == SHOWS_STATX;
     int failed = extended
         ? statx(file, "", (request->flags & STATX_SYNC_TYPE) | AT_EMPTY_PATH, request->mask | STATX_TYPE | STATX_INO, &status->statx)
         : fstat(file, &status->stat);
     close(file);
     if (failed)
-        return 1;
+        return ASK;
     unsigned mode = extended ? status->statx.stx_mode : status->stat.st_mode;
     if (S_ISLNK(mode) && request->follow)
-        return 1;
+        return ASK;
     if (S_ISDIR(mode))
-        return warm_is_listed(warm, place->drive, place->path, place->length, now) ? 0 : 1;
+        return warm_is_listed(warm, place->drive, place->path, place->length, now) ? 0 : ASK;
     struct shown shown;
     if (!warm_shown(warm, place->drive, extended ? status->statx.stx_ino : status->stat.st_ino, &shown))
-        return 1;
+        return ASK;
     if (extended) {
         status->statx.stx_mode |= shown.set_id;
         status->statx.stx_nlink = shown.has_nlink ? shown.nlink : status->statx.stx_nlink;
@@ -87,7 +90,7 @@ static bool answer_stat(struct court *court, struct trapped *trapped, const stru
     if (!understand(trapped, &request) || !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
     int error = look(court, row, &request, as, place, base, now, &status);
-    if (error > 0 || (error == -ENOENT && has_moved(trapped, base)))
+    if (error == ASK || (error == -ENOENT && has_moved(trapped, base)))
         return false;
     if (!error) {
         size_t size = row->shows == SHOWS_STATX ? sizeof status.statx : sizeof status.stat;
@@ -131,8 +134,17 @@ static bool remote_lacks(struct warm *warm, const struct place *place)
     return stat_at(drive->folder, place->path, &theirs) == -ENOENT && !fstat(drive->folder, &theirs) && theirs.st_nlink;
 }
 
-/* A descriptor of the mirror's file, if its whole content is there and is what the remote has now; -ENOENT for the program,
- * or another error where only the broker can tell.
+/* Whether the open `file` of the mirror is still the one that was `looked` at, complete, and what the remote has now. */
+static bool is_current(struct warm *warm, const struct place *place, int file, const struct stat *looked, uint64_t now)
+{
+    struct stat opened;
+    uint64_t version;
+    return !fstat(file, &opened) && opened.st_ino == looked->st_ino &&
+           warm_is_complete(warm, place->drive, opened.st_ino, now, &version) &&
+           remote_has(warm, place, opened.st_ino, version);
+}
+
+/* A descriptor of the mirror's file, if its whole content is there and is what the remote has now; -ENOENT, or ASK.
  *
  * The file is open before that is asked: what is emptied for room is not open (broker.mirror.content). Who does that
  * has a lease on it meanwhile, for whose end the broker waits. */
@@ -140,20 +152,17 @@ static int open_complete(struct warm *warm, const struct identity *as, const str
                          const struct base *base, uint64_t now, int flags)
 {
     const struct drive *drive = &warm->drives[place->drive];
-    struct stat looked, opened;
-    uint64_t version;
+    struct stat looked;
     int error = stat_at(drive->root_fd, place->path, &looked);
-    if (!error && !S_ISREG(looked.st_mode))
-        return -EINVAL;
-    int file = error && error != -ENOENT ? error : open_as(as, drive, base, place->path, flags | O_NONBLOCK);
+    if (error ? error != -ENOENT : !S_ISREG(looked.st_mode))
+        return ASK;
+    int file = open_as(as, drive, base, place->path, flags | O_NONBLOCK);
     if (file < 0)
-        return file == -ENOENT && !remote_lacks(warm, place) ? -ESTALE : file;
-    if (!error && !fstat(file, &opened) && opened.st_ino == looked.st_ino &&
-        warm_is_complete(warm, place->drive, opened.st_ino, now, &version) &&
-        remote_has(warm, place, opened.st_ino, version) && (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
+        return file == -ENOENT && remote_lacks(warm, place) ? -ENOENT : ASK;
+    if (!error && is_current(warm, place, file, &looked, now) && (flags & O_NONBLOCK || !fcntl(file, F_SETFL, flags)))
         return file;
     close(file);
-    return -ESTALE;
+    return ASK;
 }
 
 static bool answer_open(struct court *court, struct trapped *trapped, const struct identity *as,
@@ -167,7 +176,7 @@ static bool answer_open(struct court *court, struct trapped *trapped, const stru
     /* The witness is looked at as we are: whom the folders on the way let through, only fresh ones tell. */
     if (as && !warm_is_fresh(court->warm, place->drive, place->path, place->length, now))
         return false;
-    int file = open_complete(court->warm, as, place, base, now, flags | LARGE_FILE), number = -ESTALE;
+    int file = open_complete(court->warm, as, place, base, now, flags | LARGE_FILE), number = ASK;
     bool moved = has_moved(trapped, base);
     if (file == -ENOENT && !moved)
         return !notification_send(court->listener, notification->id, 0, -ENOENT, 0);
@@ -193,8 +202,9 @@ bool answer_warm(struct court *court, struct trapped *trapped)
         trapped->notification.data.arch != AUDIT_ARCH_X86_64 || trapped->lengths[0] <= 0 ||
         atomic_load(&court->rooted) || !locate(court, trapped, &normal, &place, &base))
         return false;
-    const struct identity *as = trapped->others ? &trapped->others->effective : NULL;
-    if (!trapped->own && !as)
+    const struct identities *others = trapped->caller.others;
+    const struct identity *as = others ? &others->effective : NULL;
+    if (!trapped->caller.own && !as)
         return false;
     clock_gettime(CLOCK_MONOTONIC, &clock);
     uint64_t now = clock.tv_sec * 1000000000ULL + clock.tv_nsec;

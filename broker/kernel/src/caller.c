@@ -42,20 +42,15 @@ static bool acts_as_one(const struct facts *facts, unsigned uid, unsigned gid)
            facts->effective_gid == gid && facts->fs_gid == gid;
 }
 
-static bool read_capabilities(pid_t tid, struct __user_cap_data_struct data[2])
+static bool capabilities_of(pid_t tid, uint64_t *effective, uint64_t *permitted)
 {
     struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, tid};
-    return !syscall(SYS_capget, &header, data);
-}
-
-/* The capabilities that are both permitted and effective, if they are the same. */
-static bool capabilities_of(pid_t tid, uint64_t *capabilities)
-{
     struct __user_cap_data_struct data[2];
-    if (!read_capabilities(tid, data))
+    if (syscall(SYS_capget, &header, data))
         return false;
-    *capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
-    return data[0].effective == data[0].permitted && data[1].effective == data[1].permitted;
+    *effective = (uint64_t)data[1].effective << 32 | data[0].effective;
+    *permitted = (uint64_t)data[1].permitted << 32 | data[0].permitted;
+    return true;
 }
 
 static bool namespace_of(pid_t tid, uint64_t *device, uint64_t *inode)
@@ -80,6 +75,7 @@ struct own own_identity(void)
 {
     struct own own = {0};
     struct facts facts;
+    uint64_t permitted;
     pid_t tid = gettid();
     int file = open_thread(tid);
     if (file < 0)
@@ -87,7 +83,8 @@ struct own own_identity(void)
     if (learn(file, &facts)) {
         own.uid = facts.fs_uid;
         own.gid = facts.fs_gid;
-        own.comparable = acts_as_one(&facts, own.uid, own.gid) && capabilities_of(tid, &own.capabilities) &&
+        own.comparable = acts_as_one(&facts, own.uid, own.gid) &&
+                         capabilities_of(tid, &own.capabilities, &permitted) && own.capabilities == permitted &&
                          namespace_of(tid, &own.namespace_device, &own.namespace_inode);
     }
     close(file);
@@ -116,25 +113,14 @@ static struct caller *find(const struct own *own, struct callers *callers, pid_t
     return learn(file, facts) ? caller : NULL;
 }
 
-bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings, bool moved)
-{
-    struct facts facts;
-    uint64_t capabilities;
-    if (!own->comparable || regroupings)
-        return false;
-    const struct caller *caller = find(own, callers, tid, &facts);
-    return caller && acts_as_one(&facts, own->uid, own->gid) && capabilities_of(tid, &capabilities) &&
-           capabilities == own->capabilities && (moved ? is_at_home(own, tid) : caller->at_home);
-}
-
 /* Before anybody has called setgroups(2) all have those of the program. Afterwards they are read for each call: a thread's
  * id, and its process file descriptor, may be another's by then, who has taken them over by an execve(2) (de_thread in
  * fs/exec.c). */
-static bool know_groups(struct caller *caller, uint64_t regroupings)
+static bool know_groups(struct caller *caller, bool regrouped)
 {
     struct tracee_status status;
     struct identity *identity = &caller->identities.effective;
-    if (caller->grouped && !regroupings)
+    if (caller->grouped && !regrouped)
         return true;
     if (tracee_status(caller->tid, &status))
         return false;
@@ -145,26 +131,36 @@ static bool know_groups(struct caller *caller, uint64_t regroupings)
     return true;
 }
 
-const struct identities *caller_identities(const struct own *own, struct callers *callers, pid_t tid,
-                                           uint64_t regroupings)
+static bool can_be_others(const struct own *own)
 {
-    struct facts facts;
-    struct __user_cap_data_struct data[2];
     uint64_t needed = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID;
-    if (!own->comparable || (own->capabilities & needed) != needed)
-        return NULL;
+    return (own->capabilities & needed) == needed;
+}
+
+struct whom caller_whom(const struct own *own, struct callers *callers, pid_t tid, bool regrouped, bool moved)
+{
+    struct whom whom = {0};
+    struct facts facts;
+    uint64_t capabilities, permitted;
+    if (!own->comparable)
+        return whom;
     struct caller *caller = find(own, callers, tid, &facts);
-    if (!caller || !caller->at_home || !know_groups(caller, regroupings) || !read_capabilities(tid, data))
-        return NULL;
+    if (!caller || !capabilities_of(tid, &capabilities, &permitted) || !(moved ? is_at_home(own, tid) : caller->at_home))
+        return whom;
+    whom.own = !regrouped && acts_as_one(&facts, own->uid, own->gid) && capabilities == own->capabilities &&
+               permitted == own->capabilities;
+    if (whom.own || moved || !can_be_others(own) || !know_groups(caller, regrouped))
+        return whom;
     struct identity *effective = &caller->identities.effective, *real = &caller->identities.real;
     effective->fsuid = facts.fs_uid;
     effective->fsgid = facts.fs_gid;
-    effective->capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
+    effective->capabilities = capabilities;
     *real = *effective;
     real->fsuid = facts.real_uid;
     real->fsgid = facts.real_gid;
-    real->capabilities = facts.real_uid ? 0 : (uint64_t)data[1].permitted << 32 | data[0].permitted; /* access(2) */
-    return &caller->identities;
+    real->capabilities = facts.real_uid ? 0 : permitted; /* access(2) */
+    whom.others = &caller->identities;
+    return whom;
 }
 
 void callers_close(struct callers *callers)

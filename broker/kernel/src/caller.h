@@ -31,14 +31,14 @@ struct callers {
 
 struct own own_identity(void);
 
-/* False also where that cannot be told. `regroupings`: how many changes of supplementary groups there were, of any
- * thread. `moved`: threads may have changed their user namespace. */
-bool caller_is_own(const struct own *own, struct callers *callers, pid_t tid, uint64_t regroupings, bool moved);
+struct whom {
+    bool own; /* as this process */
+    const struct identities *others; /* if not, and this process can be others: as them; until the next question */
+};
 
-/* What its calls are judged by, which counts until the next question about any thread; NULL where that cannot be told, or
- * this process can take no other identity. */
-const struct identities *caller_identities(const struct own *own, struct callers *callers, pid_t tid,
-                                           uint64_t regroupings);
+/* As whom a thread's calls are judged; zeros where that cannot be told. `regrouped`: threads may have other supplementary
+ * groups than they began with. `moved`: they may have changed their user namespace; then it is only told who is as we are. */
+struct whom caller_whom(const struct own *own, struct callers *callers, pid_t tid, bool regrouped, bool moved);
 void callers_close(struct callers *callers);
 
 #endif

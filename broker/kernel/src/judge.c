@@ -257,19 +257,10 @@ static bool paths_concern(struct court *court, struct trapped *trapped)
     return trapped->row->trap == TRAP_EXEC && script_concerns(court, trapped, other_root);
 }
 
-bool caller_acts_as_we_do(struct court *court, struct trapped *trapped)
+struct whom caller_of(struct court *court, struct trapped *trapped)
 {
-    return caller_is_own(&court->own, &trapped->callers, trapped->notification.pid, atomic_load(&court->regroupings),
-                         atomic_load(&court->rooted));
-}
-
-void know_caller(struct court *court, struct trapped *trapped)
-{
-    trapped->own = caller_acts_as_we_do(court, trapped);
-    trapped->others = NULL;
-    if (!trapped->own && !atomic_load(&court->rooted)) /* else he may be in another user namespace by now */
-        trapped->others = caller_identities(&court->own, &trapped->callers, trapped->notification.pid,
-                                            atomic_load(&court->regroupings));
+    return caller_whom(&court->own, &trapped->callers, trapped->notification.pid, atomic_load(&court->regrouped),
+                       atomic_load(&court->rooted));
 }
 
 bool interpreter_concerns(struct court *court, pid_t tid, const char *path, bool other_root)
@@ -297,7 +288,7 @@ bool may_concern_a_drive(struct court *court, struct trapped *trapped)
     case TRAP_WORKING_DIRECTORY:
         return descriptor_concerns(court, trapped, AT_FDCWD);
     case TRAP_GROUPS:
-        atomic_fetch_add(&court->regroupings, 1);
+        atomic_store(&court->regrouped, true);
         return false;
     case TRAP_SIGNAL_ACTION:
         restart_interrupted_calls(court->listener, notification);

@@ -28,7 +28,7 @@ struct court { /* what all decisions share */
     atomic_bool handed_out; /* a working directory or descriptor may lie in a mirror */
     atomic_bool rooted;     /* somebody may have another root than ours */
     atomic_bool hidden;     /* somebody may not be looked into, and the broker knows */
-    atomic_uint_fast64_t regroupings; /* calls by which somebody may have got other supplementary groups than ours */
+    atomic_bool regrouped;  /* somebody may have other supplementary groups than ours */
     struct root root;
 };
 
@@ -43,8 +43,7 @@ struct trapped {
     struct unread unread[8]; /* these three live on from call to call */
     struct kept kept;
     struct callers callers;
-    bool own; /* the caller acts as we do; false says nothing */
-    const struct identities *others; /* if not, what the caller's are; NULL says nothing */
+    struct whom caller;
     int path_count;
     long lengths[2]; /* negative where the path could not be read */
     char paths[2][PATH_LIMIT];
@@ -53,11 +52,7 @@ struct trapped {
 /* Fills the paths of `trapped`; true to hand over, false to let the call continue. */
 bool may_concern_a_drive(struct court *court, struct trapped *trapped);
 
-/* Whether the caller's identity is this process's own; false where that is not known. */
-bool caller_acts_as_we_do(struct court *court, struct trapped *trapped);
-
-/* Fills `own` and `others`. */
-void know_caller(struct court *court, struct trapped *trapped);
+struct whom caller_of(struct court *court, struct trapped *trapped);
 
 /* What this thread's root is. */
 struct root own_root(void);

@@ -53,7 +53,7 @@ void lane_mark_ended(struct lane *lane)
 
 bool lane_queue(struct lane *lane, const struct trapped *trapped)
 {
-    const struct identities *others = trapped->others;
+    const struct identities *others = trapped->caller.others;
     size_t groups = others ? others->effective.group_count * sizeof *others->effective.groups : 0;
     size_t room = groups;
     for (int index = 0; index < trapped->path_count; index++)
@@ -63,7 +63,7 @@ bool lane_queue(struct lane *lane, const struct trapped *trapped)
         return false;
     item->next = NULL;
     item->notification = trapped->notification;
-    item->own = trapped->own;
+    item->own = trapped->caller.own;
     item->rooted = atomic_load(&lane->court.rooted);
     item->path_count = trapped->path_count;
     item->others = others ? *others : (struct identities){0};

@@ -30,22 +30,22 @@ static unsigned fs_id(long number)
     return syscall(number, -1); /* an impossible id changes nothing and answers with the present one */
 }
 
-static int remember(struct before *own)
+static int remember(struct before *before)
 {
-    memset(own, 0, sizeof *own);
+    memset(before, 0, sizeof *before);
     struct __user_cap_header_struct head = header();
-    if (syscall(SYS_capget, &head, own->capabilities))
+    if (syscall(SYS_capget, &head, before->capabilities))
         return -errno;
-    own->fsuid = fs_id(SYS_setfsuid);
-    own->fsgid = fs_id(SYS_setfsgid);
+    before->fsuid = fs_id(SYS_setfsuid);
+    before->fsgid = fs_id(SYS_setfsgid);
     long count = syscall(SYS_getgroups, 0, NULL);
     if (count < 0)
         return -errno;
-    own->groups = malloc((count ? count : 1) * sizeof *own->groups);
-    if (!own->groups)
+    before->groups = malloc((count ? count : 1) * sizeof *before->groups);
+    if (!before->groups)
         return -ENOMEM;
-    own->group_count = count;
-    return syscall(SYS_getgroups, count, own->groups) == count ? 0 : -EAGAIN;
+    before->group_count = count;
+    return syscall(SYS_getgroups, count, before->groups) == count ? 0 : -EAGAIN;
 }
 
 static void insist(bool done)
@@ -54,57 +54,57 @@ static void insist(bool done)
         abort(); /* going on as somebody else would be worse */
 }
 
-void resume(struct before *own)
+void resume(struct before *before)
 {
     /* The capabilities first, because the rest may need them; and last, because fsuid 0 raises some. */
-    if (own->capabilities_taken)
-        insist(set_capabilities(own->capabilities) == 0);
-    if (own->fsuid_taken) {
-        syscall(SYS_setfsuid, own->fsuid);
-        insist(fs_id(SYS_setfsuid) == own->fsuid);
+    if (before->capabilities_taken)
+        insist(set_capabilities(before->capabilities) == 0);
+    if (before->fsuid_taken) {
+        syscall(SYS_setfsuid, before->fsuid);
+        insist(fs_id(SYS_setfsuid) == before->fsuid);
     }
-    if (own->fsgid_taken) {
-        syscall(SYS_setfsgid, own->fsgid);
-        insist(fs_id(SYS_setfsgid) == own->fsgid);
+    if (before->fsgid_taken) {
+        syscall(SYS_setfsgid, before->fsgid);
+        insist(fs_id(SYS_setfsgid) == before->fsgid);
     }
-    if (own->groups_taken)
-        insist(syscall(SYS_setgroups, own->group_count, own->groups) == 0);
-    if (own->capabilities_taken)
-        insist(set_capabilities(own->capabilities) == 0);
-    free(own->groups);
+    if (before->groups_taken)
+        insist(syscall(SYS_setgroups, before->group_count, before->groups) == 0);
+    if (before->capabilities_taken)
+        insist(set_capabilities(before->capabilities) == 0);
+    free(before->groups);
 }
 
-static bool same_groups(const struct before *own, const struct identity *identity)
+static bool same_groups(const struct before *before, const struct identity *identity)
 {
-    return own->group_count == identity->group_count &&
-           !memcmp(own->groups, identity->groups, own->group_count * sizeof *own->groups);
+    return before->group_count == identity->group_count &&
+           !memcmp(before->groups, identity->groups, before->group_count * sizeof *before->groups);
 }
 
-static int take(struct before *own, const struct identity *identity)
+static int take(struct before *before, const struct identity *identity)
 {
     struct __user_cap_data_struct wanted[2];
-    memcpy(wanted, own->capabilities, sizeof wanted);
+    memcpy(wanted, before->capabilities, sizeof wanted);
     for (int half = 0; half < 2; half++)
         wanted[half].effective = (uint32_t)(identity->capabilities >> (32 * half)) & wanted[half].permitted;
-    if (!same_groups(own, identity)) {
+    if (!same_groups(before, identity)) {
         if (syscall(SYS_setgroups, identity->group_count, identity->groups))
             return -errno;
-        own->groups_taken = true;
+        before->groups_taken = true;
     }
-    if (own->fsgid != identity->fsgid) {
-        own->fsgid_taken = own->capabilities_taken = true;
+    if (before->fsgid != identity->fsgid) {
+        before->fsgid_taken = before->capabilities_taken = true;
         syscall(SYS_setfsgid, identity->fsgid);
         if (fs_id(SYS_setfsgid) != identity->fsgid)
             return -EPERM;
     }
-    if (own->fsuid != identity->fsuid) {
-        own->fsuid_taken = own->capabilities_taken = true;
+    if (before->fsuid != identity->fsuid) {
+        before->fsuid_taken = before->capabilities_taken = true;
         syscall(SYS_setfsuid, identity->fsuid);
         if (fs_id(SYS_setfsuid) != identity->fsuid)
             return -EPERM;
     }
-    if (own->capabilities_taken || memcmp(wanted, own->capabilities, sizeof wanted)) {
-        own->capabilities_taken = true;
+    if (before->capabilities_taken || memcmp(wanted, before->capabilities, sizeof wanted)) {
+        before->capabilities_taken = true;
         if (set_capabilities(wanted))
             return -errno;
     }

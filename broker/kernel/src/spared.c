@@ -35,7 +35,7 @@ static bool is_pushed(struct court *court, struct trapped *trapped, const struct
     case SETS_MODE:
         return !(args[1] & SET_ID);
     case SETS_OWNER:
-        return keeps(args[1], file->st_uid) && keeps(args[2], file->st_gid) && caller_acts_as_we_do(court, trapped);
+        return keeps(args[1], file->st_uid) && keeps(args[2], file->st_gid) && caller_of(court, trapped).own;
     case SETS_TIMES:
         return !args[1];
     default:

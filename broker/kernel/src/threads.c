@@ -59,7 +59,7 @@ static void treat(struct worker *worker)
         answer(worker, 0, SECCOMP_USER_NOTIF_FLAG_CONTINUE);
         return;
     }
-    know_caller(&worker->lane->court, trapped);
+    trapped->caller = caller_of(&worker->lane->court, trapped);
     if (answer_warm(&worker->lane->court, trapped)) {
         worker->counters.answered++;
         return;

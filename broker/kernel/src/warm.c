@@ -169,8 +169,10 @@ void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t ver
     pthread_mutex_unlock(&warm->mutex);
 }
 
-void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key)
+void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t inode, uint64_t version,
+                    const char *state)
 {
+    uint64_t key = state_key(warm->seed, inode, version, state, warm->drives[drive].state_size);
     pthread_mutex_lock(&warm->mutex);
     put(&warm->drives[drive].witnessed, path_key(warm, path, length, NAME), key, 0);
     pthread_mutex_unlock(&warm->mutex);

@@ -69,9 +69,9 @@ void warm_forget_nodes(struct warm *warm, size_t drive);
  * reading. Whatever is said of the node takes it back. */
 void warm_complete(struct warm *warm, size_t drive, uint64_t inode, uint64_t version, uint64_t until);
 
-/* The key (witness.h) of the mirror's node at `path`, of the version that the remote had there, and of the state that its
- * witness was in before it was asked. */
-void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t key);
+/* The mirror's node at `path`, the version that the remote had there, and the `state` that it was in before it was asked. */
+void warm_witnessed(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t inode, uint64_t version,
+                    const char *state);
 
 /* Whether every name on the way of `path`, and itself, is fresh at `now`. */
 bool warm_is_fresh(struct warm *warm, size_t drive, const char *path, size_t length, uint64_t now);
