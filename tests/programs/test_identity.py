@@ -12,7 +12,7 @@ import pytest
 from . import privileges
 from .conftest import SOURCES
 from .harness import Outcome, Pair, Place
-from .privileges import NAMESPACES, OTHER, USER, WHO
+from .privileges import GROUP, NAMESPACES, OTHER, USER, WHO
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -96,3 +96,31 @@ def test_owners_in_a_user_namespace(pair: Pair) -> None:
         os.chown(place.drive / "link", USER, USER, follow_symlinks=False)
 
     pair.run(["/usr/bin/python3", str(SOURCES / "owners.py"), pair.prefix], setup=setup)
+
+
+def test_who_takes_a_threads_place(pair: Pair) -> None:
+    """By an execve of another thread: he has its number and not its groups."""
+
+    def setup(place: Place) -> None:
+        place.drive.chmod(0o755)
+        for name, mode in (("of-the-group", 0o640), ("of-all", 0o644)):
+            (place.drive / name).touch()
+            (place.drive / name).chmod(mode)
+            os.chown(place.drive / name, 0, GROUP)
+
+    paths = [f"{pair.prefix}/{name}" for name in ("of-the-group", "of-all")]
+    pair.run(["/usr/bin/python3", str(SOURCES / "successor.py"), str(USER), str(GROUP), *paths], setup=setup)
+
+
+def test_names_in_a_closed_folder(pair: Pair) -> None:
+    """Nobody learns which there are by opening them, also where the copy has none of them yet."""
+
+    def setup(place: Place) -> None:
+        place.drive.chmod(0o755)
+        (place.drive / "open").mkdir(0o755)
+        (place.drive / "open" / "closed").mkdir(0o700)
+        (place.drive / "open" / "closed" / "there").touch()
+
+    opening = f"for name in none there other; do cat {pair.prefix}/open/closed/$name; done; true"
+    as_user = f"setpriv --reuid={USER} --regid={USER} --clear-groups sh -c '{opening}'"
+    pair.run(["sh", "-c", f"test -e {pair.prefix}/nothing; {as_user}"], setup=setup)
