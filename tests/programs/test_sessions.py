@@ -111,6 +111,22 @@ def test_a_lock_outlives_a_new_version(machines: Machines) -> None:
     assert machines.start("a", "flock", "--nonblock", "f", "cat", "f").ended(0) == "new\n"
 
 
+@pytest.mark.parametrize("encrypted", [False, True], ids=["share", "encrypted"])
+def test_a_lock_that_is_given_up(machines: Machines) -> None:
+    """By the program that has it: its next open sees what another machine has written meanwhile."""
+    machines.start("b", "sh", "-c", "echo old > f").ended(0)
+    script = (
+        "def read():\n    with open('f') as file: return file.read()\n"
+        "held = open('f')\nfcntl.flock(held, fcntl.LOCK_SH)\nprint('locked')\ninput()\n"
+        "print([read(), read(), held.close(), read()])"
+    )
+    holding = machines.python("a", script)
+    holding.answer("locked")
+    machines.start("b", "sh", "-c", "echo newer > f").ended(0)
+    holding.go_on()
+    assert holding.ended(0) == "locked\n['old\\n', 'old\\n', None, 'newer\\n']\n"
+
+
 @pytest.mark.parametrize("change", ["mv f g", "rm f", "mv d/over f", "ln f g"])
 def test_a_name_changes_during_a_push(machines: Machines, change: str) -> None:
     """A session writes a file again and again while another changes its name: no conflict, nothing half-written."""

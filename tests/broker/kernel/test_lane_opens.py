@@ -197,6 +197,19 @@ def test_what_was_not_there(tmp_path: Path) -> None:
         assert handed_over(setting, path="/drive/d/none")
 
 
+def test_no_name_counts_for_another(tmp_path: Path) -> None:
+    """Not either of two that differ in bits which a round of multiplying and shifting makes up for, in any state."""
+    memory = bytearray(100)
+    name = b"0123456789abcdef-report"
+    twin = bytearray(name)
+    for place, bit in ((7, 0x80), (12, 0x04), (15, 0x80)):
+        twin[place] ^= bit
+    with setting_of(tmp_path, {"raw": raw}, memory=memoryview(memory)) as setting:
+        setting.drive.witnessed(bytes(twin), 0, None, bytes(memory))
+        assert setting.answered("raw", b"/drive/" + bytes(twin), 0) == -errno.ENOENT
+        assert setting.handed_over("raw", b"/drive/" + name, 0)
+
+
 def test_a_state_of_the_remote(tmp_path: Path) -> None:
     """Where the witness is memory: of each path on its own, with the node that was there, until anything changes."""
     memory = bytearray(100)
