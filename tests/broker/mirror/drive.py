@@ -13,7 +13,7 @@ from pathlib import Path
 
 from remotes.faults import Faulty
 from remotes.memory import Memory, Node
-from remotes.plans import Plan
+from remotes.plans import Passing
 
 from broker.mirror.content import Quiet, Room
 from broker.mirror.mirror import Mirror
@@ -173,7 +173,7 @@ class Drive:
 class Drives:
     """Sessions on the mirror in one directory."""
 
-    def __init__(self, directory: str, remote: Remote, plan: Plan) -> None:
+    def __init__(self, directory: str, remote: Remote, plan: Passing) -> None:
         self.directory = directory
         self.remote: Remote = Faulty(remote, plan)
         self.open = 0

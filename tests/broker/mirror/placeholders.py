@@ -14,7 +14,7 @@ TIME = 1_600_000_000_123_456_789
 
 def attributes(kind: int, mode: int = 0o640, **others: object) -> Attributes:
     plain = Attributes(Version("1"), kind | mode, 0, TIME, TIME + 1, uid=os.getuid(), gid=os.getgid())
-    return replace(plain, **others)  # type: ignore[arg-type]
+    return replace(plain, **others)  # type: ignore[arg-type]  # the fields of Attributes
 
 
 def file(mode: int = 0o640, **others: object) -> Attributes:

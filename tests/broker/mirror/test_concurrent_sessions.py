@@ -185,7 +185,7 @@ async def _two_at_once(folder: str, rounds: list[tuple[Call, Call, bool]], turns
     plain = Plain(os.fsencode(folder) + b"/plain")
     os.mkdir(plain.root)
     mirror = os.path.join(folder, "mirror")
-    drives = Drives(mirror, memory, Delays(turns))  # type: ignore[arg-type]
+    drives = Drives(mirror, memory, Delays(turns))
     async with drives(ttl=0) as one, drives(ttl=0) as other:
         for first, second, apart in rounds:
             errnos = await asyncio.wait_for(

@@ -25,6 +25,7 @@ from remotes.plans import Plan
 from broker.mirror import content as content_module
 from broker.mirror import evicting
 from broker.mirror.eviction import FREE_MOST, Eviction, Limits
+from broker.mirror.records import Record
 from broker.mirror.usage import Usage
 from broker.remotes.protocol import Unavailable
 
@@ -331,8 +332,8 @@ async def test_opened_between_the_record_and_the_question(
         files: list[int] = []
         put = drive.mirror._ledger.put
 
-        async def opening(*records: object) -> None:
-            await put(*records)  # type: ignore[arg-type]
+        async def opening(*records: Record) -> None:
+            await put(*records)
             if not files:
                 files.append(drive.mirror.tree.open(b"a", os.O_RDONLY))
 

@@ -179,17 +179,18 @@ async def test_a_truncation_is_tried_again(
 
 
 @pytest.mark.parametrize("make", ["create", "mkdir", "symlink"])
-async def test_a_full_cache_leaves_nothing_on_the_remote(drives: Drives, memory: Memory, make: str) -> None:
+async def test_a_full_cache_leaves_nothing_on_the_remote(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch, make: str
+) -> None:
     """The remote has made it, but the ledger cannot take it: ENOSPC, and it is gone again in both places."""
     async with drives() as drive:
         await drive.names()
-        real = drive.mirror._ledger.put
 
         async def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        drive.mirror._ledger.put = full  # type: ignore[method-assign]
-        with pytest.raises(OSError) as caught:
+        with monkeypatch.context() as patch, pytest.raises(OSError) as caught:
+            patch.setattr(drive.mirror._ledger, "put", full)
             if make == "create":
                 await drive.open(b"new", WRITE)
             elif make == "mkdir":
@@ -198,7 +199,6 @@ async def test_a_full_cache_leaves_nothing_on_the_remote(drives: Drives, memory:
                 await drive.symlink(b"new", b"x")
         assert caught.value.errno == errno.ENOSPC
         assert tree_of(memory) == {} and os.listdir(drive.mirror.tree.root) == []
-        drive.mirror._ledger.put = real  # type: ignore[method-assign]
         await drive.write(b"new", b"1")
         assert content_of(memory, b"new") == b"1"
 
@@ -216,7 +216,9 @@ async def test_no_watch_left(drives: Drives, memory: Memory, monkeypatch: pytest
         assert tree_of(memory) == {} and os.listdir(drive.mirror.tree.root) == []
 
 
-async def test_somebody_elses_is_not_taken_back(drives: Drives, memory: Memory, plan: Plan) -> None:
+async def test_somebody_elses_is_not_taken_back(
+    drives: Drives, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Between our failure and our looking, another host has put a content into the file."""
     async with drives() as drive:
 
@@ -224,7 +226,7 @@ async def test_somebody_elses_is_not_taken_back(drives: Drives, memory: Memory, 
             await store(memory, b"new", b"theirs")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        drive.mirror._ledger.put = full  # type: ignore[method-assign]
+        monkeypatch.setattr(drive.mirror._ledger, "put", full)
         with pytest.raises(OSError):
             await drive.open(b"new", WRITE)
         assert content_of(memory, b"new") == b"theirs"
