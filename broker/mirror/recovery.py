@@ -95,9 +95,8 @@ class Recovery:
             try:
                 behind = await self._running
             except (OSError, RemoteError) as error:
-                self._tell(
-                    b"", f"may have files that an earlier session has not pushed: {error}; run seccomp-drive sync"
-                )
+                todo = "run seccomp-drive sync with the same -p and -m"
+                self._tell(b"", f"may have files that an earlier session has not pushed: {error}; {todo}")
         return sorted({*await self._untried(behind), *await self._writeback.flush()})
 
     async def recover(self) -> list[Path]:
